@@ -1,0 +1,138 @@
+# Everything that a person or CI does goes through here. `make` alone prints help.
+
+PYTHON ?= python3
+PORT ?= 8080
+# T narrows a test target: make test-unit T=tests/unit/test_kit_ids.py
+T ?=
+
+BIN := .venv/bin
+PY := $(BIN)/python
+# Two cores: more workers than that only wait for each other.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
+
+-include .makerc
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check test ci clean
+
+##@ Everyday
+
+help: ## Print this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/dev.stamp ## Make .venv with everything that development needs
+
+run: .venv/run.stamp ## Start Headrace on this machine (options: A="--inline --no-envoy")
+	@$(PY) -m cli up $(A)
+
+check: setup format-check proto-check proto-lint proto-breaking docs-check lint typecheck layers envoy-check ## Everything that needs no running process
+	@$(PY) scripts/tree_clean.py
+
+test: setup node ## Every test
+	$(PYTEST) $(or $(T),tests)
+
+ci: check test ## What CI runs
+
+format: setup ## Format code and protos
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only -q . && $(BIN)/buf format -w
+
+clean: ## Remove what was made, but not data
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/node/node_modules build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Checks
+
+.PHONY: format format-check lint typecheck layers docs docs-check envoy-check
+format-check: setup ## Fail when code or protos are not formatted
+	$(BIN)/ruff format --check -q . && $(BIN)/buf format -d --exit-code
+
+lint: setup ## Lint code
+	$(BIN)/ruff check -q .
+
+typecheck: setup ## Check types
+	$(BIN)/mypy kit services cli scripts deploy bench tests
+
+layers: setup ## Check who may import whom
+	PYTHONPATH=gen $(BIN)/lint-imports --no-logo
+
+docs: setup ## Generate what is generated under docs/
+	$(PY) scripts/gen_config_docs.py
+
+docs-check: setup ## Fail when generated documents are out of date
+	$(PY) scripts/gen_config_docs.py --check
+
+envoy-check: setup ## Let Envoy validate its configuration, in every variation
+	$(PY) scripts/envoy_check.py
+
+##@ Contract
+
+.PHONY: proto proto-check proto-lint proto-breaking
+proto: setup ## Generate gen/ from proto/
+	$(PY) scripts/gen_protos.py
+
+proto-check: setup ## Fail when gen/ is out of date
+	$(PY) scripts/gen_protos.py --check
+
+proto-lint: setup ## Lint protos
+	$(BIN)/buf lint
+
+proto-breaking: setup ## Fail when a proto breaks the last release, or main
+	$(PY) scripts/proto_breaking.py
+
+##@ Tests
+
+.PHONY: test-unit test-wire test-contract test-integration test-e2e test-repo node
+test-unit: setup ## Decisions, alone
+	$(PYTEST) $(or $(T),tests/unit)
+
+test-wire: setup ## Bytes, against goldens (UPDATE_GOLDENS=1 rewrites them)
+	$(PYTEST) $(or $(T),tests/wire)
+
+test-contract: setup ## One suite for every implementation
+	$(PYTEST) $(or $(T),tests/contract)
+
+test-integration: setup ## Each service alone, over real gRPC
+	$(PYTEST) $(or $(T),tests/integration)
+
+test-e2e: setup node ## The system: all processes, Envoy in front
+	$(PYTEST) $(or $(T),tests/e2e)
+
+test-repo: setup ## Whether anything was forgotten
+	$(PYTEST) $(or $(T),tests/repo)
+
+node: setup
+	@$(PY) scripts/node_setup.py
+
+##@ Measure
+
+.PHONY: bench
+bench: setup node ## CPU, latency and memory, beside a plain proxy; writes build/bench.json
+	$(PY) -m bench
+
+##@ Dependencies
+
+.PHONY: lock
+lock: .uv/bin/uv ## Lock newest versions with hashes into requirements/
+	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
+	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+
+UV_COMPILE := .uv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.uv/bin/uv: requirements/uv.txt
+	@$(PYTHON) scripts/check_python.py
+	@$(PYTHON) -m venv --clear .uv
+	@.uv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/run.stamp: requirements/run.txt .uv/bin/uv
+	@test -x $(PY) || $(PYTHON) -m venv --without-pip .venv
+	@# A development environment holds everything that running needs; it is kept as one.
+	@if test -e .venv/dev.stamp; then which=dev; else which=run; fi; \
+		.uv/bin/uv pip sync -q --python $(PY) --require-hashes requirements/$$which.txt
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .uv/bin/uv
+	@test -x $(PY) || $(PYTHON) -m venv --without-pip .venv
+	@.uv/bin/uv pip sync -q --python $(PY) --require-hashes requirements/dev.txt
+	@touch .venv/run.stamp $@

@@ -1,0 +1,94 @@
+"""
+The `headrace` command.
+
+Commands import what they need when they are called, so that `--help` and `version` are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from cli import doctor_command, logs_command, token_command
+
+app = typer.Typer(
+    name="headrace",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A self-hosted AI gateway. Begin with `headrace up`.",
+    epilog="Settings come from HEADRACE_* variables: docs/configuration.md lists them all.",
+)
+app.add_typer(token_command.app, name="token")
+app.add_typer(logs_command.app, name="logs")
+app.command("doctor")(doctor_command.doctor)
+
+
+@app.command()
+def up(
+    *,
+    inline: Annotated[
+        bool, typer.Option("--inline", help="All services in one process: less memory and CPU.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, max=64, help="How many edges. Default: HEADRACE_WORKERS, 1."),
+    ] = None,
+    no_envoy: Annotated[
+        bool, typer.Option("--no-envoy", help="The edge listens on the ports itself.")
+    ] = False,
+    no_local_model: Annotated[
+        bool, typer.Option("--no-local-model", help="Do without the model on this machine.")
+    ] = False,
+) -> None:
+    """
+    Start everything and keep it running until Ctrl-C.
+
+    A process that dies is started again. Data lies in HEADRACE_DATA_DIR (`.headrace`); the first start writes
+    a token to the file `token` there.
+    """
+    from cli.up import up as start
+
+    local_model = not no_local_model and _wants_local_model()
+    sys.exit(
+        start(os.environ, inline=inline, workers=workers, with_envoy=not no_envoy, local_model=local_model)
+    )
+
+
+def _wants_local_model() -> bool:
+    return os.environ.get("HEADRACE_LOCAL_ENABLED", "").strip().lower() not in {"0", "false", "no", "off"}
+
+
+@app.command()
+def serve(
+    target: Annotated[str, typer.Argument(help="auth, router, cache, ledger, providers, edge, or all.")],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Provider to serve, with `providers`; repeatable.")
+    ] = None,
+) -> None:
+    """Run one service in the foreground, as a container does."""
+    from cli.config import service_environment
+    from services.__main__ import main as serve_target
+
+    arguments = [target, *(["--only", *only] if only else [])]
+    sys.exit(serve_target(arguments, service_environment(os.environ)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from kit.version import VERSION
+
+    typer.echo(f"headrace {VERSION}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="headrace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What is wrong with a machine's set-up, in words that a person can act on."""

@@ -1,0 +1,1 @@
+"""What is needed to run Headrace somewhere, kept as files; code only where a file needs filling in."""

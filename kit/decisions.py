@@ -1,0 +1,180 @@
+"""
+Decisions of another service, kept for as long as that service said.
+
+`Authenticate` and `Plan` answers carry a `Lifetime`; this is the one place that honours it. An answer is
+reused while the `Watch` stream that could void it is open; when the stream is lost the service is asked
+again; when it cannot be reached the last answer goes on through its grace period.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from headrace.common.v1 import lifetime_pb2
+
+__all__ = ["DecisionCache", "Fetched"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+# Failures that say that the service was not there to decide, as against a decision to refuse.
+_ABSENT = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DEADLINE_EXCEEDED})
+
+# While a service is known to be away, stale answers are used without knocking again for this long.
+_KNOCK_EVERY_S = 0.5
+
+_RECONNECT_FIRST_S = 0.05
+_RECONNECT_MOST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[V]):
+    """A decision as the service gave it."""
+
+    value: V
+    lifetime: lifetime_pb2.Lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[V]):
+    value: V
+    fresh_until: float
+    grace_until: float
+    scope: str
+
+
+class DecisionCache(Generic[K, V]):
+    """
+    Keeps decisions by key, asks for each at most once at a time, and forgets what was voided.
+
+    Args:
+        capacity: Most decisions kept; the oldest goes first.
+        log: Where changes of the watch are told.
+        clock: Seconds that only ever grow.
+    """
+
+    def __init__(self, *, capacity: int, log: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = capacity
+        self._log = log
+        self._clock = clock
+        self._entries: dict[K, _Entry[V]] = {}
+        self._flights: dict[K, asyncio.Task[V]] = {}
+        self._watched = False
+        self._generation: int | None = None
+        self._voided: dict[str, int] = {}
+        self._absent_until = 0.0
+
+    @property
+    def watched(self) -> bool:
+        """True while the stream that voids decisions is open."""
+        return self._watched
+
+    def fresh(self, key: K) -> V | None:
+        """Give a decision that may be used without asking, or None."""
+        if not self._watched:
+            return None
+        entry = self._entries.get(key)
+        if entry is None or self._clock() >= entry.fresh_until:
+            return None
+        return entry.value
+
+    async def get(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> V:
+        """
+        Give a decision, asking for it where needed.
+
+        Args:
+            key: All that the decision depends on.
+            fetch: Asks the service.
+
+        Raises:
+            GatewayError: The service refused, or is away and no earlier decision is within its grace.
+        """
+        value = self.fresh(key)
+        if value is not None:
+            return value
+        entry = self._entries.get(key)
+        if entry is not None and self._clock() < min(self._absent_until, entry.grace_until):
+            return entry.value
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.create_task(self._fetch(key, fetch))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        return await asyncio.shield(flight)
+
+    async def follow(self, watch: Callable[[], AsyncIterator[lifetime_pb2.Invalidation]]) -> None:
+        """
+        Follow the stream of invalidations for ever, opening it again when it ends.
+
+        Args:
+            watch: Opens the stream.
+        """
+        pause_s = _RECONNECT_FIRST_S
+        while True:
+            try:
+                first = True
+                async for event in watch():
+                    self._heard(event, first=first)
+                    first, pause_s = False, _RECONNECT_FIRST_S
+            except GatewayError as error:
+                self._log.debug("watch lost", reason=error.reason)
+            finally:
+                self._watched = False
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _RECONNECT_MOST_S)
+
+    def _heard(self, event: lifetime_pb2.Invalidation, *, first: bool) -> None:
+        missed_nothing = first and event.generation == self._generation
+        self._generation = event.generation
+        self._watched = True
+        self._absent_until = 0.0
+        if missed_nothing:
+            return
+        if event.scope:
+            self._voided[event.scope] = event.generation
+            self._entries = {key: entry for key, entry in self._entries.items() if entry.scope != event.scope}
+        else:
+            self._voided = {"": event.generation}
+            self._entries.clear()
+
+    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> V:
+        try:
+            fetched = await fetch()
+        except GatewayError as error:
+            entry = self._entries.get(key)
+            if error.reason in _ABSENT:
+                now = self._clock()
+                self._absent_until = now + _KNOCK_EVERY_S
+                if entry is not None and now < entry.grace_until:
+                    return entry.value
+            else:
+                self._entries.pop(key, None)
+            raise
+        self._keep(key, fetched)
+        return fetched.value
+
+    def _keep(self, key: K, fetched: Fetched[V]) -> None:
+        lifetime = fetched.lifetime
+        reuse_s = lifetime.reuse_for.seconds + lifetime.reuse_for.nanos / 1e9
+        voided = max(self._voided.get("", 0), self._voided.get(lifetime.scope, 0))
+        self._entries.pop(key, None)
+        # An answer that was on its way while its ground changed serves its own request and no other.
+        if reuse_s <= 0 or lifetime.generation < voided:
+            return
+        while len(self._entries) >= self._capacity:
+            del self._entries[next(iter(self._entries))]
+        fresh_until = self._clock() + reuse_s
+        grace_s = lifetime.grace.seconds + lifetime.grace.nanos / 1e9
+        self._entries[key] = _Entry(fetched.value, fresh_until, fresh_until + grace_s, lifetime.scope)
+
+    def _landed(self, key: K, flight: asyncio.Task[V]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            flight.exception()  # everyone who waited may be gone; the failure is then nobody's

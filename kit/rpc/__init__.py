@@ -1,0 +1,1 @@
+"""gRPC as all services use it: servers, clients, the inline channel, deadlines and errors."""

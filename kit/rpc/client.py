@@ -1,0 +1,161 @@
+"""
+The client side of an RPC over a real connection.
+
+`connect` gives a channel for generated stubs. Calls through it carry the caller's name, the trace and a
+deadline, and fail with `GatewayError`. It is a channel of its own rather than gRPC interceptors, which make
+a task for every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+import grpc.aio
+
+from kit.rpc import deadline, status
+from kit.rpc.endpoint import CALLER_KEY
+from kit.telemetry import names
+from kit.telemetry.tracing import propagation_headers
+
+if TYPE_CHECKING:
+    from kit.telemetry.tracing import Tracing
+
+__all__ = ["DelegatingChannel", "channel_options", "connect"]
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """Give the gRPC options that servers and clients share."""
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # A service that was killed is back within a second or two; do not sit out gRPC's default of up to
+        # two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 500),
+        # No proxy stands between services, whatever the environment says for upstream calls.
+        ("grpc.enable_http_proxy", 0),
+    ]
+
+
+def connect(
+    target: str, *, service: str, caller: str, tracing: Tracing, max_message_bytes: int
+) -> grpc.aio.Channel:
+    """
+    Open a channel to a service.
+
+    Args:
+        target: gRPC target, such as `unix:/run/headrace/auth.sock` or `dns:///auth:9000`.
+        service: Name of the service, for messages.
+        caller: Name of the calling service.
+        tracing: Spans of the calling service.
+        max_message_bytes: Longest message either way.
+    """
+    channel = grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes))
+    return _RemoteChannel(channel, service=service, caller=caller, tracing=tracing)
+
+
+class DelegatingChannel(grpc.aio.Channel):
+    """The parts of `grpc.aio.Channel` that generated stubs never use."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel."""
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002, ARG002 - gRPC's signature
+        """Say that the channel is ready."""
+        return grpc.ChannelConnectivity.READY
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Return at once: the state never changes."""
+
+    async def channel_ready(self) -> None:
+        """Return at once: the channel is always ready."""
+
+
+class _RemoteChannel(DelegatingChannel):
+    def __init__(self, channel: grpc.aio.Channel, *, service: str, caller: str, tracing: Tracing) -> None:
+        self._channel = channel
+        self._service = service
+        self._own = ((CALLER_KEY, caller),)
+        self._tracing = tracing
+
+    async def close(self, grace: float | None = None) -> None:
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's signature
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._channel.channel_ready()
+
+    # Stubs call these four with gRPC's own signatures; what they return is called with (request, timeout=…,
+    # metadata=…) and is awaited or iterated, which is all that callers rely on.
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._unary(method, self._channel.unary_unary(method, *args, **kwargs))
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._unary(method, self._channel.stream_unary(method, *args, **kwargs))
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._stream(method, self._channel.unary_stream(method, *args, **kwargs))
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._stream(method, self._channel.stream_stream(method, *args, **kwargs))
+
+    def _unary(self, method: str, callable_: Any) -> Any:
+        name = method[1:]
+
+        attributes = _attributes(name)
+
+        async def call(request: Any, *, timeout: float | None = None, metadata: Metadata = ()) -> Any:
+            with self._tracing.span(name, "client", attributes):
+                seconds = deadline.budget(timeout)
+                try:
+                    return await callable_(request, timeout=seconds, metadata=self._metadata(metadata))
+                except grpc.aio.AioRpcError as error:
+                    raise status.decode(error, service=self._service) from None
+
+        return call
+
+    def _stream(self, method: str, callable_: Any) -> Any:
+        name = method[1:]
+        attributes = _attributes(name)
+
+        async def call(
+            request: Any, *, timeout: float | None = None, metadata: Metadata = ()
+        ) -> AsyncIterator[Any]:
+            with self._tracing.span(name, "client", attributes):
+                running = callable_(
+                    request, timeout=deadline.budget(timeout), metadata=self._metadata(metadata)
+                )
+                try:
+                    while (answer := await running.read()) is not grpc.aio.EOF:
+                        yield answer
+                except grpc.aio.AioRpcError as error:
+                    raise status.decode(error, service=self._service) from None
+                finally:
+                    # A consumer that stopped early must not leave the peer working.
+                    running.cancel()
+
+        return call
+
+    def _metadata(self, given: Metadata) -> Metadata:
+        return (*self._own, *propagation_headers().items(), *given)
+
+
+def _attributes(method: str) -> dict[str, Any]:
+    return {names.RPC_SYSTEM_NAME: names.RPC_SYSTEM_GRPC, names.RPC_METHOD: method}

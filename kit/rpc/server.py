@@ -1,0 +1,113 @@
+"""
+The gRPC server of a process: its services, health and reflection, on one or more addresses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from kit.errors import GatewayError
+from kit.rpc import deadline, status
+from kit.rpc.client import channel_options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from kit.rpc.endpoint import Endpoint
+
+__all__ = ["RpcServer"]
+
+
+class RpcServer:
+    """Serves endpoints over gRPC."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], *, max_message_bytes: int) -> None:
+        self._server = grpc.aio.server(options=channel_options(max_message_bytes))
+        by_service: dict[str, dict[str, Any]] = {}
+        for endpoint in endpoints:
+            by_service.setdefault(endpoint.service, {})[endpoint.rpc] = _handler(endpoint)
+        for service, handlers in by_service.items():
+            self._server.add_registered_method_handlers(service, handlers)
+        self._services = tuple(by_service)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*by_service, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, addresses: Sequence[str]) -> None:
+        """
+        Begin to serve.
+
+        Args:
+            addresses: Such as `unix:/run/headrace/auth.sock` or `0.0.0.0:9000`.
+
+        Raises:
+            OSError: An address cannot be listened on.
+        """
+        await self.set_serving(serving=False)
+        for address in addresses:
+            try:
+                self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise OSError(f"cannot listen on {address}") from error
+        await self._server.start()
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Report health for the process as a whole and for each of its services."""
+        state = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *self._services):
+            await self._health.set(name, state)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop accepting, let running calls end within the grace, then cut them off."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+def _handler(endpoint: Endpoint) -> Any:
+    make = _MAKERS[(bool(endpoint.handler.request_streaming), endpoint.streams_answer)]
+    return make(
+        _streaming(endpoint) if endpoint.streams_answer else _single(endpoint),
+        request_deserializer=endpoint.handler.request_deserializer,
+        response_serializer=endpoint.handler.response_serializer,
+    )
+
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _single(endpoint: Endpoint) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        with deadline.accept(context.time_remaining()):
+            try:
+                return await endpoint.behaviour(request, context)
+            except GatewayError as error:
+                code, message, trailers = status.encode(error)
+                await context.abort(code, message, trailers)
+
+    return call
+
+
+def _streaming(endpoint: Endpoint) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        with deadline.accept(context.time_remaining()):
+            try:
+                async for answer in endpoint.behaviour(request, context):
+                    yield answer
+            except GatewayError as error:
+                code, message, trailers = status.encode(error)
+                await context.abort(code, message, trailers)
+
+    return call

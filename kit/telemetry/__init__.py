@@ -1,0 +1,3 @@
+"""
+Traces and metrics: set-up, spans, and the one module of names.
+"""

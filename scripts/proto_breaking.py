@@ -1,0 +1,48 @@
+"""
+Fail when the protos break those of the newest release tag, or of the main branch when there is none.
+
+A contract that is not published anywhere yet cannot be broken: with neither tag nor main, or without git (in
+an unpacked archive, say), there is nothing to compare with, which is said.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _git(*arguments: str) -> str:
+    found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _against() -> str:
+    if shutil.which("git") is None:
+        return ""
+    if tag := _git("describe", "--tags", "--abbrev=0", "--match", "v*"):
+        return f"tag={tag}"
+    for name in ("main", "origin/main"):
+        if (revision := _git("rev-parse", "--verify", name)) and _git("ls-tree", revision, "proto"):
+            return f"ref={revision}"
+    return ""
+
+
+def main() -> int:
+    """Compare, and return buf's exit code."""
+    against = _against()
+    if not against:
+        print("proto-breaking: neither a release tag nor a main branch with protos to compare with")
+        return 0
+    buf = Path(sys.executable).parent / "buf"
+    # In a work tree of its own, `.git` is a file; buf wants the repository.
+    repository = _git("rev-parse", "--path-format=absolute", "--git-common-dir")
+    source = f"{repository}#{against}"
+    return subprocess.run([str(buf), "breaking", "--against", source], cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Settings of auth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from kit.config import setting
+
+__all__ = ["AUTH_CALLERS", "TOKEN_CALLERS", "AuthConfig"]
+
+AUTH_CALLERS: Final = frozenset({"edge", "ledger", "router", "cache", "providers"})
+"""Who may ask about a token, and watch."""
+
+TOKEN_CALLERS: Final = frozenset({"cli", "edge"})
+"""Who may make, list and revoke tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthConfig:
+    """How long answers of auth hold."""
+
+    PREFIX: ClassVar[str] = "HEADRACE_AUTH_"
+
+    reuse_for_s: float = setting(
+        60.0,
+        "How long a caller may reuse an answer about a token, in seconds; never past the token's expiry. "
+        "A revocation voids it at once, so this only bounds how often auth is asked.",
+        at_least=0,
+        at_most=86_400,
+    )
+    grace_s: float = setting(
+        300.0,
+        "How much longer an answer goes on, in seconds, while auth cannot be reached. "
+        "The default is enough for a restart or a move to another machine.",
+        at_least=0,
+        at_most=86_400,
+    )

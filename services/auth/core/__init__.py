@@ -1,0 +1,1 @@
+"""What auth decides, without I/O: the standard library and `kit`'s pure modules only."""

@@ -1,0 +1,96 @@
+"""
+Decides what to do about the first token when auth starts.
+
+The token is in two places, a file for the operator and a row for us, and a process can be killed between
+the two. The file is written first, so a file without its row is completed, and a row without its file
+means that the operator took the file away. A token is made only where there never was one: what an
+operator revoked or moved does not come back by itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from services.auth.core.token import digest, token_id
+
+if TYPE_CHECKING:
+    from kit.secret import Secret
+    from services.auth.core.token import StoredToken
+
+__all__ = ["FirstTokenError", "Situation", "Verdict", "decide"]
+
+
+class FirstTokenError(OSError):
+    """
+    The token file is not what it should be.
+
+    An `OSError`, whose text is one sentence for the operator, so that a start that fails with it says that.
+    """
+
+
+class Verdict(Enum):
+    """What to do."""
+
+    MINT = auto()
+    """Make a token, write the file, add the row."""
+    ADOPT = auto()
+    """Add the row for the token in the file."""
+    READY = auto()
+    """Nothing: file and row are there."""
+    REVOKED = auto()
+    """Nothing, but say it: the token in the file was revoked."""
+    FILE_GONE = auto()
+    """Nothing, but say it: the file was taken away; the row stays as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """
+    What was found at the start.
+
+    Attributes:
+        account_id: Account whose first token it is.
+        path: The file, for messages.
+        text: What the file holds. None: there is no file.
+        row: The row for the id in that text.
+        had_one: Whether this account ever had a first token, revoked or not.
+    """
+
+    account_id: str
+    path: str
+    text: Secret | None
+    row: StoredToken | None
+    had_one: bool
+
+
+def decide(situation: Situation) -> Verdict:
+    """
+    Return what to do.
+
+    Raises:
+        FirstTokenError: only a person can tell what is right.
+    """
+    if situation.text is None:
+        return Verdict.FILE_GONE if situation.had_one else Verdict.MINT
+    text = situation.text.reveal()
+    if token_id(text) is None:
+        raise FirstTokenError(
+            f"The file {situation.path} does not hold a token of Headrace: move it away and start again."
+        )
+    if situation.row is None:
+        return Verdict.ADOPT
+    token = situation.row.token
+    if not hmac.compare_digest(digest(text), situation.row.hash):
+        raise FirstTokenError(
+            f"The token in {situation.path} is not the one that was made as {token.id}: "
+            "restore the file, or move it away and start again."
+        )
+    if token.account_id != situation.account_id:
+        raise FirstTokenError(
+            f"The token in {situation.path} belongs to the account {token.account_id!r}, "
+            f"but HEADRACE_ACCOUNT is {situation.account_id!r}: set that back, or move the file away."
+        )
+    return Verdict.READY if token.revoked_at is None else Verdict.REVOKED

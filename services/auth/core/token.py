@@ -1,0 +1,111 @@
+"""
+Tokens: what one is, how a new one is made, and how a presented one is read.
+
+A token is `hr_<id>_<secret>`. The id is public and finds the row; the whole text is hashed and compared.
+The text itself must never be part of a type here other than `Secret`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from base64 import b32encode, urlsafe_b64encode
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kit.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+__all__ = ["Credential", "Permission", "Restrictions", "StoredToken", "Token", "digest", "mint", "token_id"]
+
+# 60 bits name a token without a collision in any installation's life; 256 bits cannot be guessed.
+_ID_LENGTH = 12
+_SECRET_BYTES = 32
+_TOKEN = re.compile(rf"hr_([a-z2-7]{{{_ID_LENGTH}}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
+
+
+class Permission(StrEnum):
+    """What a token allows; documented in `headrace.auth.v1.Permission`."""
+
+    AI_GATEWAY_RUN = "ai_gateway_run"
+    AI_GATEWAY_READ = "ai_gateway_read"
+    AI_GATEWAY_EDIT = "ai_gateway_edit"
+    WORKERS_AI_READ = "workers_ai_read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restrictions:
+    """What a token is narrowed to. An empty list narrows nothing."""
+
+    gateway_ids: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """
+    A token without its secret.
+
+    Attributes:
+        permissions: In the order of `Permission`, each once.
+        expires_at: None: never.
+        revoked_at: None: it was not.
+    """
+
+    id: str
+    account_id: str
+    name: str
+    permissions: tuple[Permission, ...]
+    restrictions: Restrictions
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredToken:
+    """
+    A token as it is kept.
+
+    Attributes:
+        hash: SHA-256 of the whole token. Not a secret, but nothing for a log either.
+        bootstrap: Whether it is the one made on first start.
+    """
+
+    token: Token
+    hash: bytes = field(repr=False)
+    bootstrap: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A new token's id and its whole text."""
+
+    id: str
+    text: Secret
+
+
+def mint(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Credential:
+    """Make the text of a new token."""
+    # 8 bytes give 13 characters of base32, of which the last holds four bits only: the first 12 are full.
+    name = b32encode(random_bytes(8)).decode().lower()[:_ID_LENGTH]
+    secret = urlsafe_b64encode(random_bytes(_SECRET_BYTES)).decode().rstrip("=")
+    return Credential(id=name, text=Secret(f"hr_{name}_{secret}"))
+
+
+def token_id(presented: str) -> str | None:
+    """Return the id in a token's text, or None when it is not the text of a token."""
+    match = _TOKEN.fullmatch(presented)
+    return match[1] if match else None
+
+
+def digest(presented: str) -> bytes:
+    """Return the hash that is kept of a token's text."""
+    # Plain SHA-256 and no slow password hash: 256 random bits cannot be tried out.
+    return hashlib.sha256(presented.encode()).digest()

@@ -1,0 +1,27 @@
+"""How long an answer may be kept."""
+
+from __future__ import annotations
+
+from kit.errors import GatewayError, Reason
+
+__all__ = ["MAX_TTL_S", "MIN_TTL_S", "checked_ttl_s"]
+
+MIN_TTL_S = 60.0
+MAX_TTL_S = 30 * 24 * 3600.0
+
+
+def checked_ttl_s(ttl_s: float) -> float:
+    """
+    Return a time to live that is within the bounds.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; it is not. Callers bring what clients ask for within the bounds.
+    """
+    if not MIN_TTL_S <= ttl_s <= MAX_TTL_S:
+        raise GatewayError(
+            Reason.INVALID_REQUEST,
+            f"An answer can be kept for {MIN_TTL_S:.0f} s to {MAX_TTL_S:.0f} s.",
+            param="ttl",
+            ttl_s=f"{ttl_s:g}",
+        )
+    return ttl_s

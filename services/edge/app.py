@@ -1,0 +1,105 @@
+"""Composition root of the edge."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from headrace.inference.v1 import inference_service_pb2_grpc
+from headrace.ledger.v1 import ledger_service_pb2_grpc
+from kit.clock import SystemClock
+from kit.config import load
+from kit.service import Binding, Service
+from services.edge import routes
+from services.edge.config import EdgeConfig
+from services.edge.handlers.logs import Logs
+from services.edge.handlers.models import Models
+from services.edge.handlers.operations import Operations
+from services.edge.http_server import HttpServer
+from services.edge.inference.servicer import InferenceServicer
+from services.edge.metrics import EdgeMetrics
+from services.edge.pipeline.access import Access
+from services.edge.pipeline.caching import Caching
+from services.edge.pipeline.pipeline import Pipeline
+from services.edge.pipeline.providers import Providers
+from services.edge.pipeline.record import Recorder
+from services.edge.spool.config import SpoolConfig
+from services.edge.spool.sender import LedgerSender
+from services.edge.spool.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kit.service import Runtime
+
+__all__ = ["build"]
+
+# Everyone may call the typed front door: it asks for a token itself.
+_ANYONE = frozenset({"", "external", "cli", "edge", "auth", "router", "cache", "ledger", "providers"})
+
+
+@asynccontextmanager
+async def build(runtime: Runtime) -> AsyncIterator[Service]:
+    """Build the edge."""
+    config = load(EdgeConfig, runtime.env)
+    spool_config = load(SpoolConfig, runtime.env)
+    async with AsyncExitStack() as stack:
+        access = Access(runtime, config)
+        await stack.enter_async_context(access.following())
+        caching = Caching(runtime, config)
+        stack.push_async_callback(caching.close)
+        providers = Providers(runtime, local_model=config.local_model)
+        spool = await Spool.open(
+            root=runtime.settings.data_dir / "spool",
+            name=runtime.settings.process,
+            send=LedgerSender(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
+            config=spool_config,
+            clock=SystemClock(),
+            registry=runtime.metrics,
+            log=runtime.log("spool"),
+        )
+        stack.push_async_callback(spool.close, 1.0)
+        pipeline = Pipeline(
+            access=access,
+            caching=caching,
+            providers=providers,
+            recorder=Recorder(spool),
+            config=config,
+            observe=EdgeMetrics(runtime.metrics).observe,
+        )
+        models = Models(access, providers)
+        logs = Logs(runtime, access)
+        operations = Operations(runtime, local_model=config.local_model)
+        http = HttpServer(
+            runtime,
+            config,
+            pipeline,
+            {
+                routes.MODELS: models.answer,
+                routes.LOGS: logs.answer,
+                routes.LOG: logs.detail,
+                routes.LOG_REQUEST: logs.request_body,
+                routes.LOG_RESPONSE: logs.response_body,
+                routes.HEALTHZ: operations.healthz,
+                routes.READYZ: operations.readyz,
+            },
+        )
+        inference = InferenceServicer(pipeline, models, account=runtime.settings.account)
+        yield Service(
+            name="edge",
+            bindings=(
+                Binding(
+                    service="headrace.inference.v1.InferenceService",
+                    add=inference_service_pb2_grpc.add_InferenceServiceServicer_to_server,
+                    servicer=inference,
+                    callers=_ANYONE,
+                ),
+            ),
+            check=_alive,
+            start=http.start,
+            drain=http.drain,
+        )
+
+
+async def _alive() -> None:
+    """Nothing to check: the edge works without any of its services, as far as its decisions reach."""

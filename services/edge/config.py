@@ -1,0 +1,54 @@
+"""Settings of the edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from kit.config import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeConfig:
+    """What the edge listens on, and how much it takes."""
+
+    PREFIX: ClassVar[str] = "HEADRACE_EDGE_"
+
+    listen_http: tuple[str, ...] = setting(
+        (),
+        "Addresses to serve HTTP on: `unix:/path` or `host:port`, separated by commas. "
+        "Default: the socket `<process>-http.sock` in the run directory.",
+    )
+    max_body_bytes: int = setting(
+        32 << 20,
+        "Longest request body. The default leaves room for audio and several images, "
+        "which the public providers limit to 25 MB.",
+        at_least=1024,
+    )
+    max_header_bytes: int = setting(
+        16 << 10, "Longest single header line. Custom cost, metadata and credentials fit well.", at_least=1024
+    )
+    max_messages: int = setting(
+        5_000,
+        "Most messages in one chat request. Providers refuse longer ones themselves; the bound keeps "
+        "translation from holding up other requests.",
+        at_least=1,
+    )
+    payload_bytes: int = setting(
+        1 << 20,
+        "Longest part of a request or answer body that is kept in the log, each. Longer ones are cut off and "
+        "marked as not complete.",
+        at_least=0,
+    )
+    cache_timeout_s: float = setting(
+        0.25, "How long to wait for the cache before treating it as a miss.", at_least=0.001
+    )
+    decision_timeout_s: float = setting(5.0, "How long to wait for auth or router to decide.", at_least=0.01)
+    decisions: int = setting(
+        20_000, "Most decisions of auth and router kept, each. One takes about 1 kB.", at_least=1
+    )
+    local_model: bool = setting(
+        default=True,
+        doc="Whether the local model is part of this installation: listed, and needed by `/readyz`.",
+        env="HEADRACE_LOCAL_ENABLED",
+    )

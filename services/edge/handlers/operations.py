@@ -1,0 +1,59 @@
+"""
+Whether this installation works, for load balancers and people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from kit.errors import GatewayError
+
+if TYPE_CHECKING:
+    from kit.service import Runtime
+    from services.edge.headers import RequestHeaders
+    from services.edge.routes import Route
+
+__all__ = ["Operations"]
+
+_TIMEOUT_S = 1.0
+_SERVICES = ("auth", "router", "cache", "ledger", "providers")
+
+
+class Operations:
+    """Answers `/healthz` and `/readyz`."""
+
+    def __init__(self, runtime: Runtime, *, local_model: bool) -> None:
+        names = (*_SERVICES, "providers-local") if local_model else _SERVICES
+        # A service of this same process is looked after by the process.
+        self._stubs = {
+            name: health_pb2_grpc.HealthStub(runtime.channel(name))
+            for name in names
+            if not runtime.inline.offers(name)
+        }
+
+    async def healthz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
+        """Say that this edge lives. Others do not count: their absence must not take it out of rotation."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
+        """Say whether every service answers."""
+        names = list(self._stubs)
+        states = await asyncio.gather(*(self._serves(name) for name in names))
+        found = dict(zip(names, states, strict=True))
+        ready = all(found.values())
+        body = {"ready": ready, "services": {name: "up" if up else "down" for name, up in found.items()}}
+        return web.Response(
+            status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json"
+        )
+
+    async def _serves(self, name: str) -> bool:
+        try:
+            answer = await self._stubs[name].Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+        except GatewayError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

@@ -1,0 +1,264 @@
+"""
+Every header name that the edge reads or writes, and what a request's headers ask of the gateway.
+
+Sources: the public product's header reference for `cf-aig-*`; RFC 9110 section 7.6.1 for hop-by-hop fields.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Options", "RequestHeaders", "read"]
+
+# Request.
+AUTHORIZATION = "cf-aig-authorization"
+BYOK_ALIAS = "cf-aig-byok-alias"
+CACHE_KEY = "cf-aig-cache-key"
+CACHE_TTL = "cf-aig-cache-ttl"
+COLLECT_LOG = "cf-aig-collect-log"
+COLLECT_PAYLOAD = "cf-aig-collect-log-payload"
+CUSTOM_COST = "cf-aig-custom-cost"
+EVENT_ID = "cf-aig-event-id"
+METADATA = "cf-aig-metadata"
+REQUEST_TIMEOUT = "cf-aig-request-timeout"
+SKIP_CACHE = "cf-aig-skip-cache"
+STRICT = "cf-aig-strict"
+
+# Answer.
+CACHE_STATUS = "cf-aig-cache-status"
+LOG_ID = "cf-aig-log-id"
+MODEL = "cf-aig-model"
+PROVIDER = "cf-aig-provider"
+REQUEST_ID = "cf-aig-request-id"
+STEP = "cf-aig-step"
+TRANSLATION = "cf-aig-translation"
+
+_CACHE_TTL_LEAST_S = 60
+_CACHE_TTL_MOST_S = 2_592_000
+_CUSTOM_KEY_TTL_S = 300
+_METADATA_ENTRIES = 5
+_CACHE_KEY_CHARACTERS = 1024
+_EVENT_ID_CHARACTERS = 128
+
+# Fields that concern one connection, or that we or Envoy set anew.
+_NOT_FORWARDED = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection",
+        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host", b"content-length", b"expect", b"cookie",
+        b"forwarded", b"via", b"x-request-id", b"x-real-ip", b"traceparent", b"tracestate", b"baggage",
+    }
+)  # fmt: skip
+_PREFIXES_NOT_FORWARDED = (b"cf-", b"x-forwarded-", b"x-envoy-", b"headrace-")
+
+# A token of ours, wherever it stands in a value.
+_OUR_TOKEN = re.compile(rb"hr_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """What `cf-aig-*` headers ask for; None where they say nothing."""
+
+    byok_alias: str = ""
+    cache_key: str | None = None
+    cache_ttl_s: int | None = None
+    skip_cache: bool = False
+    collect_log: bool | None = None
+    collect_payload: bool | None = None
+    custom_cost: dict[str, Any] | None = None
+    event_id: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    request_timeout_s: float | None = None
+    strict: bool | None = None
+
+    def effective_cache_ttl_s(self, gateway_ttl_s: int) -> int:
+        """Give how long an answer may be kept, in seconds; 0 for not at all."""
+        if self.cache_ttl_s is not None:
+            return self.cache_ttl_s
+        if gateway_ttl_s:
+            return gateway_ttl_s
+        return _CUSTOM_KEY_TTL_S if self.cache_key is not None else 0
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestHeaders:
+    """
+    A request's headers, sorted by what they are for.
+
+    Attributes:
+        forwarded: What may go upstream, names in lower case.
+        options: What the gateway is asked to do.
+        gateway_token: Token in `cf-aig-authorization`, without `Bearer`.
+        own_token: A token of ours found where a provider's credential stands. It is never forwarded.
+        trace: `traceparent` and `tracestate`.
+        user_agent: The client's user agent.
+        content_type: Content type of the body.
+    """
+
+    forwarded: list[tuple[str, bytes]] = field(default_factory=list)
+    options: Options = field(default_factory=Options)
+    gateway_token: str = ""
+    own_token: str = ""
+    trace: dict[str, str] = field(default_factory=dict)
+    user_agent: str = ""
+    content_type: str = ""
+
+
+def read(raw: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
+    """
+    Sort a request's headers.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; a header of ours has a value that makes no sense.
+    """
+    found = RequestHeaders()
+    for raw_name, value in raw:
+        name = raw_name.lower()
+        if name in _NOT_FORWARDED or name.startswith(_PREFIXES_NOT_FORWARDED):
+            if name.startswith((b"cf-", b"trace")):
+                _read_own(found, name.decode("latin-1"), value.decode("utf-8", "replace").strip())
+            continue
+        if b"hr_" in value and (token := _OUR_TOKEN.search(value)):
+            found.own_token = token.group().decode("ascii")
+            continue
+        if name == b"user-agent":
+            found.user_agent = value.decode("utf-8", "replace")[:256]
+        elif name == b"content-type":
+            found.content_type = value.decode("utf-8", "replace")[:256]
+        found.forwarded.append((name.decode("latin-1"), value))
+    return found
+
+
+def _read_own(found: RequestHeaders, name: str, value: str) -> None:
+    if name in ("traceparent", "tracestate"):
+        found.trace[name] = value
+    elif name == AUTHORIZATION:
+        found.gateway_token = value[7:].strip() if value[:7].lower() == "bearer " else value
+    elif reader := _READERS.get(name):
+        try:
+            reader(found.options, value)
+        except ValueError as error:
+            raise GatewayError(Reason.INVALID_REQUEST, f"{name}: {error}", param=name) from None
+
+
+def _read_cache_ttl(options: Options, value: str) -> None:
+    seconds = _whole_number(value)
+    options.cache_ttl_s = min(max(seconds, _CACHE_TTL_LEAST_S), _CACHE_TTL_MOST_S) if seconds else 0
+
+
+def _read_cache_key(options: Options, value: str) -> None:
+    if not 1 <= len(value) <= _CACHE_KEY_CHARACTERS:
+        raise ValueError(f"must have 1 to {_CACHE_KEY_CHARACTERS} characters")
+    options.cache_key = value
+
+
+def _read_skip_cache(options: Options, value: str) -> None:
+    options.skip_cache = _boolean(value)
+
+
+def _read_collect_log(options: Options, value: str) -> None:
+    options.collect_log = _boolean(value)
+
+
+def _read_collect_payload(options: Options, value: str) -> None:
+    options.collect_payload = _boolean(value)
+
+
+def _read_strict(options: Options, value: str) -> None:
+    options.strict = _boolean(value)
+
+
+def _read_event_id(options: Options, value: str) -> None:
+    options.event_id = value[:_EVENT_ID_CHARACTERS]
+
+
+def _read_byok_alias(options: Options, value: str) -> None:
+    options.byok_alias = value
+
+
+def _read_request_timeout(options: Options, value: str) -> None:
+    milliseconds = _whole_number(value)
+    if milliseconds == 0:
+        raise ValueError("must be more than 0 milliseconds")
+    options.request_timeout_s = milliseconds / 1000
+
+
+def _read_metadata(options: Options, value: str) -> None:
+    """Read a flat object; what does not fit is refused rather than lost in silence."""
+    entries = _json_object(value)
+    kept: dict[str, str] = {}
+    for key, entry in entries.items():
+        if key.startswith("cf."):
+            continue
+        if isinstance(entry, dict | list) or entry is None:
+            raise ValueError(f"the value of {key!r} must be text, a number or a boolean")
+        kept[key] = entry if isinstance(entry, str) else orjson.dumps(entry).decode()
+    if len(kept) > _METADATA_ENTRIES:
+        raise ValueError(f"must have at most {_METADATA_ENTRIES} entries")
+    options.metadata = kept
+
+
+_COST_MEMBERS = (
+    "per_token_in",
+    "per_token_out",
+    "per_cache_read_token",
+    "per_cache_write_token",
+    "total_cost",
+)
+
+
+def _read_custom_cost(options: Options, value: str) -> None:
+    prices = _json_object(value)
+    for name, price in prices.items():
+        if name not in _COST_MEMBERS:
+            raise ValueError(f"{name!r} is not one of {', '.join(_COST_MEMBERS)}")
+        if isinstance(price, bool) or not isinstance(price, int | float) or price < 0:
+            raise ValueError(f"{name} must be a number of US dollars, not negative")
+    options.custom_cost = prices
+
+
+_READERS: dict[str, Callable[[Options, str], None]] = {
+    BYOK_ALIAS: _read_byok_alias,
+    CACHE_KEY: _read_cache_key,
+    CACHE_TTL: _read_cache_ttl,
+    "cf-cache-ttl": _read_cache_ttl,
+    "cf-skip-cache": _read_skip_cache,
+    COLLECT_LOG: _read_collect_log,
+    COLLECT_PAYLOAD: _read_collect_payload,
+    CUSTOM_COST: _read_custom_cost,
+    EVENT_ID: _read_event_id,
+    METADATA: _read_metadata,
+    REQUEST_TIMEOUT: _read_request_timeout,
+    SKIP_CACHE: _read_skip_cache,
+    STRICT: _read_strict,
+}
+
+
+def _whole_number(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or len(value) > 12:
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value.lower() == "true"
+
+
+def _json_object(value: str) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise ValueError("must be a JSON object") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004 - a wrong value, not a wrong type of ours
+    return parsed

@@ -1,0 +1,223 @@
+"""
+The edge's HTTP server: connections in, handlers called, errors told.
+
+A bare aiohttp server rather than an application: routing is ours (`routes`), and each layer between the
+connection and the pipeline would be paid for by every request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+
+from headrace.common.v1 import http_pb2
+from kit.errors import GatewayError, Reason
+from kit.telemetry import names
+from services.edge import routes
+from services.edge.handlers import compat, native
+from services.edge.headers import RequestHeaders, read
+from services.edge.http_sink import HttpSink, refusal
+from services.edge.wire import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from kit.service import Runtime
+    from services.edge.config import EdgeConfig
+    from services.edge.pipeline.exchange import Exchange
+    from services.edge.pipeline.pipeline import Pipeline
+    from services.edge.routes import Route
+
+__all__ = ["HttpServer"]
+
+# Once no request runs, connections only have to be closed.
+_CLOSING_S = 0.2
+
+
+class HttpServer:
+    """
+    Serves HTTP.
+
+    Args:
+        runtime: What the process gives.
+        config: Limits and addresses.
+        pipeline: Answers inference requests.
+        handlers: Answer everything else, by the names in `routes`.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: EdgeConfig,
+        pipeline: Pipeline,
+        handlers: Mapping[
+            str, Callable[[web.BaseRequest, Route, RequestHeaders], Awaitable[web.StreamResponse]]
+        ],
+    ) -> None:
+        self._settings = runtime.settings
+        self._tracing = runtime.tracing
+        self._log = runtime.log("http")
+        self._config = config
+        self._pipeline = pipeline
+        self._handlers = {**handlers, routes.CHAT: self._compat, routes.NATIVE: self._native}
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self) -> None:
+        """
+        Begin to listen.
+
+        Raises:
+            OSError: An address cannot be listened on.
+        """
+        limit = self._config.max_body_bytes
+        server = web.Server(
+            self._serve,
+            request_factory=partial(_request, limit=limit),
+            # A client that goes away ends its handler, and with it the upstream call.
+            handler_cancellation=True,
+            # Bodies belong to the provider as they are, compressed or not.
+            auto_decompress=False,
+            access_log=None,
+            max_line_size=self._config.max_header_bytes,
+            max_field_size=self._config.max_header_bytes,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=_CLOSING_S)
+        await self._runner.setup()
+        for address in self._addresses():
+            await self._site(self._runner, address).start()
+
+    async def drain(self, grace_s: float) -> None:
+        """Stop accepting, and wait for running requests as long as the grace lasts."""
+        if self._runner is not None:
+            for site in list(self._runner.sites):
+                await site.stop()
+            await self._pipeline.stop(grace_s)
+            await self._runner.cleanup()
+            self._runner = None
+            for address in self._addresses():
+                _forget(address)
+
+    def _addresses(self) -> tuple[str, ...]:
+        default = f"unix:{self._settings.socket(f'{self._settings.process}-http')}"
+        return self._config.listen_http or (default,)
+
+    def _site(self, runner: web.ServerRunner, address: str) -> web.BaseSite:
+        if address.startswith("unix:"):
+            _forget(address)
+            return web.UnixSite(runner, address.removeprefix("unix:"))
+        host, _, port = address.rpartition(":")
+        return web.TCPSite(runner, host.strip("[]"), int(port))
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, _ = request.raw_path.partition("?")
+        dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_NATIVE
+        management = path.startswith("/client/")
+        try:
+            route = routes.resolve(path)
+            dialect = route.dialect
+            _check_method(request.method, route)
+            headers = read(request.raw_headers)
+            with self._tracing.server_span(
+                f"{request.method} {route.template}", headers.trace, {names.HTTP_ROUTE: route.template}
+            ) as span:
+                response = await self._handlers[route.handler](
+                    request, _with_account(route, self._settings.account), headers
+                )
+                if span is not None:
+                    span.set_attribute(names.HTTP_REQUEST_METHOD, request.method)
+                    span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, response.status)
+                return response
+        except GatewayError as error:
+            return self._refuse(error, dialect, management=management)
+        except web.HTTPRequestEntityTooLarge:
+            return self._refuse(self._too_large(), dialect, management=management)
+        except (ClientError, web.RequestPayloadError):
+            # The body broke off, or its framing makes no sense; whoever still listens is told.
+            broken = GatewayError(Reason.INVALID_REQUEST, "The request body could not be read to its end.")
+            return self._refuse(broken, dialect, management=management)
+        except ConnectionError:
+            raise
+        except Exception as failure:  # noqa: BLE001 - the last line of defence, which tells and logs
+            self._log.error("request failed", exc_info=failure, route=path[:200])
+            internal = GatewayError(Reason.INTERNAL, "Something went wrong on our side.")
+            return self._refuse(internal, dialect, management=management)
+
+    async def _compat(
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+    ) -> web.StreamResponse:
+        exchange = compat.exchange(
+            account_id=route.account_id,
+            gateway_id=route.gateway_id,
+            endpoint=route.endpoint,
+            dialect=route.dialect,
+            headers=headers,
+            body=await request.read(),
+            max_messages=self._config.max_messages,
+        )
+        return await self._run(request, exchange)
+
+    async def _native(
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+    ) -> web.StreamResponse:
+        exchange = native.exchange(
+            account_id=route.account_id,
+            gateway_id=route.gateway_id,
+            provider=route.provider,
+            method=request.method,
+            path=route.rest,
+            query=request.raw_path.partition("?")[2],
+            headers=headers,
+            body=await request.read(),
+        )
+        return await self._run(request, exchange)
+
+    async def _run(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
+        sink = HttpSink(request, exchange.dialect)
+        await self._pipeline.run(exchange, sink)
+        assert sink.response is not None
+        return sink.response
+
+    def _too_large(self) -> GatewayError:
+        limit = self._config.max_body_bytes
+        return GatewayError(
+            Reason.TOO_LARGE,
+            f"The request body is longer than the {limit} bytes that are allowed.",
+            limit_bytes=str(limit),
+        )
+
+    def _refuse(
+        self, error: GatewayError, dialect: http_pb2.Dialect.ValueType, *, management: bool
+    ) -> web.Response:
+        body = errors.management_body(error) if management else errors.body(error, dialect)
+        return refusal(error, body, [])
+
+
+def _check_method(method: str, route: Route) -> None:
+    if route.methods and method not in route.methods:
+        raise GatewayError(
+            Reason.METHOD_NOT_ALLOWED,
+            f"{method} is not allowed here; {' or '.join(route.methods)} is.",
+            method=method,
+        )
+
+
+def _forget(address: str) -> None:
+    """Remove the socket of this address, if it is one; an earlier life may have left it."""
+    if address.startswith("unix:"):
+        Path(address.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def _with_account(route: Route, default: str) -> Route:
+    """Fill in the default account where the path names none."""
+    return route if route.account_id else replace(route, account_id=default)
+
+
+def _request(
+    message: Any, payload: Any, protocol: Any, writer: Any, task: Any, *, limit: int
+) -> web.BaseRequest:
+    return web.BaseRequest(message, payload, protocol, writer, task, protocol._loop, client_max_size=limit)  # noqa: SLF001 - as aiohttp's own factory does

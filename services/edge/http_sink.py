@@ -1,0 +1,92 @@
+"""
+The HTTP side of an answer: a `Sink` over aiohttp.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from services.edge.wire import errors
+
+if TYPE_CHECKING:
+    from headrace.common.v1 import http_pb2
+    from kit.errors import GatewayError
+    from services.edge.pipeline.exchange import HeaderList
+
+__all__ = ["HttpSink", "refusal"]
+
+_JSON = "application/json"
+_EVENT_STREAM = "text/event-stream"
+
+
+class HttpSink:
+    """
+    Sends one answer.
+
+    Attributes:
+        response: What was sent, for aiohttp, once there is something.
+    """
+
+    __slots__ = ("_aborted", "_dialect", "_request", "response")
+
+    def __init__(self, request: web.BaseRequest, dialect: http_pb2.Dialect.ValueType) -> None:
+        self._request = request
+        self._dialect = dialect
+        self._aborted = False
+        self.response: web.StreamResponse | None = None
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Send an answer of known length."""
+        self.response = web.Response(status=status, headers=CIMultiDict(headers), body=body)
+
+    async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
+        """Send an error in the client's dialect."""
+        self.response = refusal(error, errors.body(error, self._dialect), headers)
+
+    async def begin(self, status: int, headers: HeaderList) -> None:
+        """Begin an answer of unknown length."""
+        self.response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
+        await self.response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        """Send more of it."""
+        assert self.response is not None
+        await self.response.write(data)
+
+    async def broken(self, error: GatewayError) -> None:
+        """Tell the client, inside an event stream, that it broke off."""
+        await self.write(errors.stream_event(error, self._dialect))
+
+    async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
+        """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""
+        if self.response is None:
+            await self.refuse(error, headers)
+        elif self.response.content_type == _EVENT_STREAM:
+            await self.broken(error)
+            await self.end()
+        else:
+            await self.abort()
+
+    async def end(self) -> None:
+        """End the answer as complete on the connection's level."""
+        if not self._aborted:
+            assert self.response is not None
+            await self.response.write_eof()
+
+    async def abort(self) -> None:
+        """Cut the connection, so that the client cannot take the answer for complete."""
+        self._aborted = True
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
+
+
+def refusal(error: GatewayError, body: bytes, headers: HeaderList) -> web.Response:
+    """Give the answer that tells an error."""
+    named = CIMultiDict([*headers, ("content-type", _JSON)])
+    if error.retry_after_s is not None:
+        named["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return web.Response(status=errors.HTTP[error.reason].status, headers=named, body=body)

@@ -1,0 +1,1 @@
+"""The typed front door over gRPC."""

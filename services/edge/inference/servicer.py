@@ -1,0 +1,157 @@
+"""
+`InferenceService`: typed requests into the pipeline, typed answers out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headrace.common.v1 import http_pb2
+from headrace.inference.v1 import inference_service_pb2 as pb
+from headrace.inference.v1 import inference_service_pb2_grpc
+from kit.errors import GatewayError, Reason
+from services.edge import headers as names
+from services.edge.headers import RequestHeaders, read
+from services.edge.inference import convert
+from services.edge.inference.sinks import CollectingSink, QueueSink
+from services.edge.pipeline.exchange import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.edge.handlers.models import Models
+    from services.edge.pipeline.exchange import HeaderList
+    from services.edge.pipeline.pipeline import Pipeline
+
+__all__ = ["InferenceServicer"]
+
+# gRPC's and our own; everything else a caller may send goes through the same filter as HTTP headers.
+_NOT_HEADERS = ("grpc-", "headrace-")
+_TOLD = frozenset({names.LOG_ID, names.PROVIDER, names.MODEL, names.STEP, names.CACHE_STATUS})
+
+
+class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
+    """Answers typed calls."""
+
+    def __init__(self, pipeline: Pipeline, models: Models, *, account: str) -> None:
+        self._pipeline = pipeline
+        self._models = models
+        self._account = account
+
+    async def Chat(self, request: pb.ChatRequest, context: Any) -> pb.ChatResponse:
+        """Answer a conversation."""
+        sink = CollectingSink()
+        await self._pipeline.run(self._chat(request, context, stream=False), sink)
+        await context.send_initial_metadata(_told(sink.headers))
+        return convert.chat_response(_checked(sink), _log_id(sink.headers))
+
+    async def ChatStream(self, request: pb.ChatRequest, context: Any) -> AsyncIterator[pb.ChatStreamResponse]:
+        """Answer a conversation piece by piece."""
+        sink = QueueSink()
+        exchange = self._chat(request, context, stream=True)
+        running = asyncio.create_task(self._run(exchange, sink))
+        try:
+            await sink.begun.wait()
+            await context.send_initial_metadata(_told(sink.headers))
+            async for piece in sink.pieces():
+                if sink.status >= 400:
+                    raise _provider_error(sink.status, piece)
+                for response in convert.stream_responses(piece):
+                    yield response
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        """Turn texts into vectors."""
+        sink = CollectingSink()
+        exchange = self._exchange(
+            request, context, convert.embed_body(request), http_pb2.DIALECT_OPENAI_EMBEDDINGS, stream=False
+        )
+        await self._pipeline.run(exchange, sink)
+        await context.send_initial_metadata(_told(sink.headers))
+        return convert.embed_response(_checked(sink), _log_id(sink.headers))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        """List models that can be asked for."""
+        found = await self._models.names(
+            request.account_id or self._account, request.gateway_id or "default", _headers(context)
+        )
+        return pb.ListModelsResponse(models=found)
+
+    async def _run(self, exchange: Exchange, sink: QueueSink) -> None:
+        try:
+            await self._pipeline.run(exchange, sink)
+        except Exception:
+            await sink.broken(GatewayError(Reason.INTERNAL, "Something went wrong on our side."))
+            raise
+        finally:
+            await sink.close()
+
+    def _chat(self, request: pb.ChatRequest, context: Any, *, stream: bool) -> Exchange:
+        if not request.messages:
+            raise GatewayError(Reason.INVALID_REQUEST, "messages must not be empty.", param="messages")
+        body = convert.chat_body(request, stream=stream)
+        return self._exchange(request, context, body, http_pb2.DIALECT_OPENAI_CHAT, stream=stream)
+
+    def _exchange(
+        self,
+        request: pb.ChatRequest | pb.EmbedRequest,
+        context: Any,
+        body: bytes,
+        dialect: http_pb2.Dialect.ValueType,
+        *,
+        stream: bool,
+    ) -> Exchange:
+        if not request.model:
+            raise GatewayError(Reason.INVALID_REQUEST, "model must not be empty.", param="model")
+        headers = _headers(context)
+        headers.content_type = "application/grpc"
+        kind = "chat/completions" if dialect == http_pb2.DIALECT_OPENAI_CHAT else "embeddings"
+        return Exchange(
+            account_id=request.account_id or self._account,
+            gateway_id=request.gateway_id or "default",
+            token=headers.gateway_token or headers.own_token,
+            dialect=dialect,
+            # The same as over HTTP, so that both share cache entries.
+            endpoint=f"compat/{kind}",
+            requested_model=request.model,
+            body=body,
+            streamed=stream,
+            headers=headers,
+        )
+
+
+def _headers(context: Any) -> RequestHeaders:
+    return read(
+        (key.encode("ascii"), value if isinstance(value, bytes) else value.encode("utf-8"))
+        for key, value in context.invocation_metadata() or ()
+        if not key.startswith(_NOT_HEADERS) and key not in ("content-type", "user-agent")
+    )
+
+
+def _told(headers: HeaderList) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in headers if name in _TOLD)
+
+
+def _log_id(headers: HeaderList) -> str:
+    return next((value for name, value in headers if name == names.LOG_ID), "")
+
+
+def _checked(sink: CollectingSink) -> bytes:
+    if sink.status >= 400:
+        raise _provider_error(sink.status, sink.body)
+    return sink.body
+
+
+def _provider_error(status: int, body: bytes) -> GatewayError:
+    try:
+        message = str(orjson.loads(body)["error"]["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        message = f"The provider answered with status {status}."
+    return GatewayError(Reason.UPSTREAM_ERROR, message, status=str(status))

@@ -1,0 +1,127 @@
+"""
+Where answers to typed callers go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.edge.pipeline.exchange import HeaderList
+
+__all__ = ["CollectingSink", "QueueSink"]
+
+_QUEUE_CHUNKS = 16
+
+
+class CollectingSink:
+    """
+    Keeps an answer as a whole.
+
+    Attributes:
+        headers: The gateway's and the provider's headers.
+        status: HTTP status.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: HeaderList = []
+        self._pieces: list[bytes] = []
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
+        return b"".join(self._pieces)
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Keep an answer of known length."""
+        self.status, self.headers = status, headers
+        self._pieces = [body]
+
+    async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
+        """Pass an error on to the caller."""
+        self.headers = headers
+        raise error
+
+    async def begin(self, status: int, headers: HeaderList) -> None:
+        """Begin an answer of unknown length."""
+        self.status, self.headers = status, headers
+
+    async def write(self, data: bytes) -> None:
+        """Keep more of it."""
+        self._pieces.append(data)
+
+    async def broken(self, error: GatewayError) -> None:
+        """Pass an error on to the caller."""
+        raise error
+
+    async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
+        """Pass an error on to the caller."""
+        await self.refuse(error, headers)
+
+    async def end(self) -> None:
+        """Nothing more comes."""
+
+    async def abort(self) -> None:
+        """Pass on that the answer is not whole."""
+        raise GatewayError(Reason.UPSTREAM_CUT, "The answer broke off.")
+
+
+class QueueSink(CollectingSink):
+    """Hands the pieces of an answer over as they come; waits when they are not taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._queue: asyncio.Queue[bytes | GatewayError | None] = asyncio.Queue(_QUEUE_CHUNKS)
+        self.begun = asyncio.Event()
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Hand over an answer that came in one piece, such as a provider's error."""
+        await super().whole(status, headers, body)
+        self.begun.set()
+        await self._queue.put(body)
+
+    async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
+        """Hand over an error."""
+        self.headers = headers
+        self.begun.set()
+        await self._queue.put(error)
+
+    async def begin(self, status: int, headers: HeaderList) -> None:
+        """Begin an answer of unknown length."""
+        await super().begin(status, headers)
+        self.begun.set()
+
+    async def write(self, data: bytes) -> None:
+        """Hand over more of it."""
+        await self._queue.put(data)
+
+    async def broken(self, error: GatewayError) -> None:
+        """Hand over that it broke off."""
+        await self._queue.put(error)
+
+    async def abort(self) -> None:
+        """Hand over that it broke off."""
+        await self._queue.put(GatewayError(Reason.UPSTREAM_CUT, "The answer broke off."))
+
+    async def close(self) -> None:
+        """Say that nothing more comes."""
+        self.begun.set()
+        await self._queue.put(None)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """
+        Give the pieces as they come.
+
+        Raises:
+            GatewayError: The answer broke off, or there was none.
+        """
+        while (piece := await self._queue.get()) is not None:
+            if isinstance(piece, GatewayError):
+                raise piece
+            yield piece

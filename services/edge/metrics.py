@@ -1,0 +1,52 @@
+"""Counts what the edge answers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Histogram
+
+from headrace.ledger.v1 import log_entry_pb2
+from kit.telemetry import names
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from services.edge.pipeline.exchange import Exchange, Progress
+
+__all__ = ["EdgeMetrics"]
+
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class EdgeMetrics:
+    """Requests and how long they took, by provider and outcome."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("provider", "outcome", "cached")
+        self._requests = Counter(
+            names.METRIC_EDGE_REQUESTS, "Requests that have ended.", labels, registry=registry
+        )
+        self._seconds = Histogram(
+            names.METRIC_EDGE_SECONDS,
+            "From a request to the end of its answer.",
+            labels,
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        # Looking a child up costs more than counting does.
+        self._children: dict[
+            tuple[str, log_entry_pb2.Outcome.ValueType, bool], tuple[Counter, Histogram]
+        ] = {}
+
+    def observe(self, _: Exchange, progress: Progress) -> None:
+        """Count a request that has ended."""
+        key = (progress.provider, progress.outcome, progress.cached)
+        children = self._children.get(key)
+        if children is None:
+            outcome = log_entry_pb2.Outcome.Name(progress.outcome).removeprefix("OUTCOME_").lower()
+            named = (progress.provider, outcome, str(progress.cached).lower())
+            children = self._children[key] = (self._requests.labels(*named), self._seconds.labels(*named))
+        children[0].inc()
+        children[1].observe(time.perf_counter() - progress.started_s)

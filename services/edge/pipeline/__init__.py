@@ -1,0 +1,1 @@
+"""One request from admission to record, whatever it came in on."""

@@ -1,0 +1,193 @@
+"""
+Who asks, and what to try: the decisions of auth and router, kept as long as they allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from headrace.common.v1 import caller_pb2, http_pb2
+from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
+from kit.decisions import DecisionCache, Fetched
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headrace.common.v1 import lifetime_pb2
+    from kit.service import Runtime
+    from services.edge.config import EdgeConfig
+    from services.edge.pipeline.exchange import Exchange
+
+__all__ = ["Access", "Admission"]
+
+Principal = auth_service_pb2.Principal
+Plan = router_service_pb2.PlanResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that may go on: on whose behalf, and by which plan."""
+
+    caller: caller_pb2.Caller
+    plan: Plan
+
+
+class Access:
+    """Admits requests."""
+
+    def __init__(self, runtime: Runtime, config: EdgeConfig) -> None:
+        log = runtime.log("access")
+        self._auth = auth_service_pb2_grpc.AuthServiceStub(runtime.channel("auth"))
+        self._router = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
+        self._timeout_s = config.decision_timeout_s
+        self._principals: DecisionCache[Any, Principal] = DecisionCache(capacity=config.decisions, log=log)
+        self._plans: DecisionCache[Any, Plan] = DecisionCache(capacity=config.decisions, log=log)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Follow both services' invalidations while the context is open."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._principals.follow(self._watch_auth)),
+                group.create_task(self._plans.follow(self._watch_router)),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def admit(self, exchange: Exchange) -> Admission:
+        """
+        Decide whether a request may go on, and how.
+
+        Raises:
+            GatewayError: It may not, or a service that must decide is away.
+        """
+        principal, refusal = None, None
+        if exchange.token:
+            try:
+                principal = await self.authenticate(exchange.account_id, exchange.token)
+            except GatewayError as error:
+                # Whether a token is needed at all is the gateway's setting, so the plan comes first.
+                refusal = error
+        token_id = principal.token_id if principal else ""
+        caller = caller_pb2.Caller(
+            account_id=exchange.account_id, gateway_id=exchange.gateway_id, token_id=token_id
+        )
+        try:
+            plan = await self._plan(exchange, caller)
+        except GatewayError as error:
+            # Nobody learns what exists by presenting a bad token.
+            raise refusal or error from None
+        if plan.settings.authentication:
+            if principal is None:
+                raise refusal or GatewayError(Reason.UNAUTHENTICATED, "Unauthorized")
+            for step in plan.steps:
+                _check(principal, exchange.gateway_id, step)
+        return Admission(caller, plan)
+
+    async def authenticate(self, account_id: str, token: str) -> Principal:
+        """
+        Find whose token this is.
+
+        Raises:
+            GatewayError: UNAUTHENTICATED, or auth is away.
+        """
+
+        async def fetch() -> Fetched[Principal]:
+            request = auth_service_pb2.AuthenticateRequest(account_id=account_id, token=token)
+            answer = await self._auth.Authenticate(request, timeout=self._timeout_s)
+            return Fetched(answer.principal, answer.lifetime)
+
+        # The digest, so that a dump of the cache's keys holds no token.
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        return await self._principals.get((account_id, digest), fetch)
+
+    async def require(
+        self, account_id: str, token: str, permission: auth_service_pb2.Permission.ValueType
+    ) -> Principal:
+        """
+        Admit a request of the management plane.
+
+        Raises:
+            GatewayError: UNAUTHENTICATED, PERMISSION_DENIED, or auth is away.
+        """
+        if not token:
+            raise GatewayError(Reason.UNAUTHENTICATED, "Authentication error")
+        principal = await self.authenticate(account_id, token)
+        if permission not in principal.permissions:
+            raise _lacks(permission)
+        return principal
+
+    async def _plan(self, exchange: Exchange, caller: caller_pb2.Caller) -> Plan:
+        key = (
+            caller.account_id, caller.gateway_id, caller.token_id, exchange.dialect, exchange.requested_model,
+            exchange.provider,
+        )  # fmt: skip
+        plan = await self._plans.get(key, lambda: self._ask(exchange, caller, ()))
+        if plan.needs:
+            plan = (await self._ask(exchange, caller, plan.needs)).value
+        return plan
+
+    async def _ask(self, exchange: Exchange, caller: caller_pb2.Caller, needs: Any) -> Fetched[Plan]:
+        request = router_service_pb2.PlanRequest(
+            caller=caller,
+            authenticated=bool(caller.token_id),
+            client_dialect=exchange.dialect,
+            requested_model=exchange.requested_model,
+            provider=exchange.provider,
+        )
+        if router_service_pb2.PLAN_INPUT_METADATA in needs:
+            request.caller.metadata.update(exchange.options.metadata)
+        if router_service_pb2.PLAN_INPUT_BODY in needs:
+            request.body = exchange.body
+        if router_service_pb2.PLAN_INPUT_HEADERS in needs:
+            request.headers.extend(
+                http_pb2.Header(name=name, value=value)
+                for name, value in exchange.headers.forwarded
+                if name not in _CREDENTIALS
+            )
+        answer = await self._router.Plan(request, timeout=self._timeout_s)
+        return Fetched(answer, answer.lifetime)
+
+    async def _watch_auth(self) -> AsyncIterator[lifetime_pb2.Invalidation]:
+        async for event in self._auth.Watch(auth_service_pb2.WatchRequest()):
+            yield event.invalidation
+
+    async def _watch_router(self) -> AsyncIterator[lifetime_pb2.Invalidation]:
+        async for event in self._router.Watch(router_service_pb2.WatchRequest()):
+            yield event.invalidation
+
+
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+
+
+def _check(principal: Principal, gateway_id: str, step: router_service_pb2.Step) -> None:
+    if auth_service_pb2.PERMISSION_AI_GATEWAY_RUN not in principal.permissions:
+        raise _lacks(auth_service_pb2.PERMISSION_AI_GATEWAY_RUN)
+    narrowed = principal.restrictions
+    model = f"{step.provider}/{step.model}"
+    for wanted, allowed, what in (
+        (gateway_id, narrowed.gateway_ids, "gateway"),
+        (step.provider, narrowed.providers, "provider"),
+        (model, narrowed.models, "model"),
+    ):
+        if allowed and wanted not in allowed:
+            raise GatewayError(
+                Reason.PERMISSION_DENIED,
+                f"This token may not use the {what} {wanted!r}.",
+                resource=what,
+                id=wanted,
+            )
+
+
+def _lacks(permission: auth_service_pb2.Permission.ValueType) -> GatewayError:
+    name = auth_service_pb2.Permission.Name(permission).removeprefix("PERMISSION_").lower()
+    return GatewayError(Reason.PERMISSION_DENIED, f"This token lacks the permission {name}.", permission=name)

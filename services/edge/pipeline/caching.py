@@ -1,0 +1,107 @@
+"""
+Asks the cache before the provider, and tells it afterwards.
+
+A cache that is down or slow is a miss: nothing here fails a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
+from headrace.common.v1 import http_pb2, usage_pb2
+from kit.errors import GatewayError
+
+if TYPE_CHECKING:
+    from headrace.common.v1 import caller_pb2
+    from headrace.router.v1 import gateway_pb2, router_service_pb2
+    from kit.service import Runtime
+    from services.edge.config import EdgeConfig
+    from services.edge.pipeline.exchange import Exchange, HeaderList, Progress
+
+__all__ = ["Caching"]
+
+_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+# Stores that may wait at once; a cache that does not keep up loses answers rather than memory of ours.
+_STORES_AT_ONCE = 256
+
+
+class Caching:
+    """The edge's view of the cache service."""
+
+    def __init__(self, runtime: Runtime, config: EdgeConfig) -> None:
+        self._stub = cache_service_pb2_grpc.CacheServiceStub(runtime.channel("cache"))
+        self._timeout_s = config.cache_timeout_s
+        self._log = runtime.log("caching")
+        self._storing: set[asyncio.Task[None]] = set()
+
+    def ttl_s(self, exchange: Exchange, settings: gateway_pb2.GatewaySettings) -> int:
+        """Give how long the answer to a request may be kept, in seconds; 0 for not at all."""
+        if exchange.streamed or (exchange.native is not None and exchange.native.method != "POST"):
+            return 0
+        return exchange.options.effective_cache_ttl_s(settings.cache_ttl.seconds)
+
+    async def lookup(
+        self, exchange: Exchange, caller: caller_pb2.Caller, step: router_service_pb2.Step
+    ) -> cache_service_pb2.LookupResponse | None:
+        """Look for an answer; None when the cache is away."""
+        request = cache_service_pb2.LookupRequest(
+            caller=caller,
+            custom_key=exchange.options.cache_key,
+            provider=step.provider,
+            model=step.model,
+            endpoint=_endpoint(exchange),
+            credential_digest=_credential_digest(exchange),
+            body=exchange.body,
+            read=not exchange.options.skip_cache,
+        )
+        try:
+            return await self._stub.Lookup(request, timeout=self._timeout_s)
+        except GatewayError as error:
+            self._log.debug("lookup failed", reason=error.reason)
+            return None
+
+    def store(self, key: bytes, ttl_s: int, headers: HeaderList, body: bytes, progress: Progress) -> None:
+        """Begin to store an answer; nothing waits for it."""
+        if len(self._storing) >= _STORES_AT_ONCE:
+            return
+        entry = cache_service_pb2.Entry(
+            status=progress.status,
+            headers=[
+                http_pb2.Header(name=name, value=value.encode("latin-1", "replace"))
+                for name, value in headers
+            ],
+            body=body,
+            provider=progress.provider,
+            model=progress.served_model or progress.target_model,
+            usage=progress.usage or usage_pb2.Usage(),
+        )
+        request = cache_service_pb2.StoreRequest(key=key, entry=entry)
+        request.ttl.seconds = ttl_s
+        task = asyncio.create_task(self._store(request))
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+
+    async def close(self) -> None:
+        """Wait for what is being stored."""
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=self._timeout_s)
+
+    async def _store(self, request: cache_service_pb2.StoreRequest) -> None:
+        try:
+            await self._stub.Store(request, timeout=self._timeout_s * 4)
+        except GatewayError as error:
+            self._log.debug("store failed", reason=error.reason)
+
+
+def _endpoint(exchange: Exchange) -> str:
+    if exchange.native is not None and exchange.native.query:
+        return f"{exchange.endpoint}?{exchange.native.query}"
+    return exchange.endpoint
+
+
+def _credential_digest(exchange: Exchange) -> bytes:
+    values = [value for name, value in exchange.headers.forwarded if name in _CREDENTIALS]
+    return hashlib.sha256(b"\0".join(values)).digest() if values else b""

@@ -1,0 +1,144 @@
+"""
+One request and its answer, independent of how the client is connected.
+
+An `Exchange` is what came in; `Progress` is what became of it so far; a `Sink` is where the answer goes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from headrace.ledger.v1 import log_entry_pb2
+
+if TYPE_CHECKING:
+    from headrace.common.v1 import http_pb2, usage_pb2
+    from headrace.provider.v1 import provider_service_pb2
+    from kit.errors import GatewayError
+    from services.edge.headers import Options, RequestHeaders
+
+__all__ = ["Exchange", "Progress", "Sink"]
+
+HeaderList = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """
+    What a client asked for.
+
+    Attributes:
+        account_id: Account in the URL, or the default one.
+        gateway_id: Gateway in the URL, or `default`.
+        token: The gateway token that was presented; empty for none.
+        dialect: Dialect of the body and of the answer.
+        endpoint: What was called, such as `compat/chat/completions`; logged, and part of the cache key.
+        requested_model: `{provider}/{model}` as the client wrote it; empty on native calls.
+        provider: Provider in the URL of a native call; empty elsewhere.
+        native: Method and path of a native call.
+        body: The body, unchanged.
+        streamed: Whether the client asked for a stream.
+        headers: The request's headers, sorted.
+    """
+
+    account_id: str
+    gateway_id: str
+    token: str
+    dialect: http_pb2.Dialect.ValueType
+    endpoint: str
+    requested_model: str = ""
+    provider: str = ""
+    native: provider_service_pb2.NativeTarget | None = None
+    body: bytes = b""
+    streamed: bool = False
+    headers: RequestHeaders
+
+    @property
+    def options(self) -> Options:
+        """What the gateway is asked to do."""
+        return self.headers.options
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """
+    What became of a request so far; in the end, its log entry.
+
+    Attributes:
+        log_id: Identifier of the log entry.
+        event_id: The client's correlation id, else ours.
+        logged: Whether there will be a log entry.
+        keep_bodies: Whether bodies go into it.
+        payload_bytes: Longest part of a body that goes into it.
+    """
+
+    log_id: str
+    event_id: str
+    logged: bool = False
+    keep_bodies: bool = False
+    payload_bytes: int = 0
+    token_id: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    started_ns: int = field(default_factory=time.time_ns)
+    started_s: float = field(default_factory=time.perf_counter)
+    provider: str = ""
+    target_model: str = ""
+    served_model: str = ""
+    step: int = 0
+    status: int = 0
+    outcome: log_entry_pb2.Outcome.ValueType = log_entry_pb2.OUTCOME_UNSPECIFIED
+    error_reason: str = ""
+    cached: bool = False
+    finish_reason: str = ""
+    content_type: str = ""
+    usage: usage_pb2.Usage | None = None
+    notes: tuple[str, ...] = ()
+    attempts: list[log_entry_pb2.Attempt] = field(default_factory=list)
+    response_size: int = 0
+    _captured: list[bytes] = field(default_factory=list)
+    _captured_bytes: int = 0
+
+    def sent(self, data: bytes) -> None:
+        """Take note of bytes of the answer."""
+        self.response_size += len(data)
+        if self.keep_bodies and self._captured_bytes < self.payload_bytes:
+            self._captured.append(data)
+            self._captured_bytes += len(data)
+
+    def captured(self) -> bytes:
+        """Give the part of the answer that goes into the log."""
+        return b"".join(self._captured)[: self.payload_bytes]
+
+
+class Sink(Protocol):
+    """
+    Where an answer goes.
+
+    Either `whole`, or `refuse`, or `begin` followed by any number of `write` and then `end` or `abort`.
+    A method raises `ConnectionError` when the client has gone.
+    """
+
+    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Send an answer of known length."""
+
+    async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
+        """Send an error in the client's dialect."""
+
+    async def begin(self, status: int, headers: HeaderList) -> None:
+        """Begin an answer of unknown length."""
+
+    async def write(self, data: bytes) -> None:
+        """Send more of it."""
+
+    async def broken(self, error: GatewayError) -> None:
+        """Tell the client, inside an event stream, that it broke off."""
+
+    async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
+        """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""
+
+    async def end(self) -> None:
+        """End it as complete on the connection's level."""
+
+    async def abort(self) -> None:
+        """Cut the connection, so that the client cannot take the answer for complete."""

@@ -1,0 +1,143 @@
+"""
+What an error looks like to an HTTP client.
+
+`HTTP` is total: a test compares it with `Reason`. Codes are the public product's where it has one for the
+case. Every body has the shape that its client parses; on OpenAI dialects the gateway's own members stand
+beside OpenAI's `error` object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from headrace.common.v1 import http_pb2
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["HTTP", "HttpError", "body", "management_body", "stream_event"]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpError:
+    """
+    How a reason is told over HTTP.
+
+    Attributes:
+        status: HTTP status.
+        code: The gateway's `internalCode`.
+        kind: Type of the error in OpenAI's and Anthropic's words.
+    """
+
+    status: int
+    code: int
+    kind: str
+
+
+_INVALID = "invalid_request_error"
+_AUTHENTICATION = "authentication_error"
+_PERMISSION = "permission_error"
+_NOT_FOUND = "not_found_error"
+_RATE = "rate_limit_error"
+_API = "api_error"
+_OVERLOADED = "overloaded_error"
+
+HTTP: Mapping[Reason, HttpError] = {
+    Reason.INTERNAL: HttpError(500, 7000, _API),
+    Reason.INVALID_REQUEST: HttpError(400, 7001, _INVALID),
+    Reason.BAD_CHAT_FORMAT: HttpError(400, 2019, _INVALID),
+    Reason.TOO_LARGE: HttpError(413, 7001, "request_too_large"),
+    Reason.UNAUTHENTICATED: HttpError(401, 2009, _AUTHENTICATION),
+    Reason.PERMISSION_DENIED: HttpError(403, 2009, _PERMISSION),
+    Reason.GATEWAY_NOT_FOUND: HttpError(400, 2001, _INVALID),
+    Reason.INVALID_PROVIDER: HttpError(400, 2008, _INVALID),
+    Reason.NOT_FOUND: HttpError(404, 7002, _NOT_FOUND),
+    Reason.CONFLICT: HttpError(409, 7001, _INVALID),
+    Reason.UNSUPPORTED: HttpError(400, 7001, _INVALID),
+    Reason.CREDENTIAL_MISSING: HttpError(400, 2009, _AUTHENTICATION),
+    Reason.RATE_LIMITED: HttpError(429, 2003, _RATE),
+    Reason.SPEND_LIMITED: HttpError(429, 2041, _RATE),
+    Reason.ALL_STEPS_FAILED: HttpError(502, 2005, _API),
+    Reason.UPSTREAM_UNREACHABLE: HttpError(502, 2005, _API),
+    Reason.UPSTREAM_TIMEOUT: HttpError(504, 2005, _API),
+    Reason.UPSTREAM_MALFORMED: HttpError(502, 2002, _API),
+    Reason.UPSTREAM_CUT: HttpError(502, 2005, _API),
+    Reason.UPSTREAM_ERROR: HttpError(502, 2005, _API),
+    Reason.SERVICE_UNAVAILABLE: HttpError(503, 7000, _API),
+    Reason.DEADLINE_EXCEEDED: HttpError(504, 7000, _API),
+    Reason.CANCELLED: HttpError(499, 7000, _API),
+    Reason.OVERLOADED: HttpError(503, 7000, _OVERLOADED),
+    Reason.METHOD_NOT_ALLOWED: HttpError(405, 7001, _INVALID),
+    Reason.CALLER_NOT_ALLOWED: HttpError(403, 7000, _PERMISSION),
+}
+
+
+def body(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes:
+    """Give the body of an error answer on the data plane, in the client's dialect."""
+    if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
+        return orjson.dumps(_anthropic(error))
+    if dialect == http_pb2.DIALECT_GEMINI:
+        return orjson.dumps(_google(error))
+    envelope = _envelope(error)
+    if dialect != http_pb2.DIALECT_NATIVE:
+        envelope["error"] = _openai(error)
+    return orjson.dumps(envelope)
+
+
+def management_body(error: GatewayError) -> bytes:
+    """Give the body of an error answer on the management plane."""
+    http = HTTP[error.reason]
+    entry: dict[str, Any] = {"code": http.code, "message": error.message}
+    if "param" in error.metadata:
+        entry["path"] = error.metadata["param"].split(".")
+    return orjson.dumps({"success": False, "errors": [entry], "messages": [], "result": None})
+
+
+def stream_event(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes:
+    """
+    Give the server-sent event that tells a client that its stream broke off.
+
+    In OpenAI's stream an `error` object in place of a chunk makes its SDKs raise; in Anthropic's it is the
+    event `error`. Neither is followed by the dialect's normal end.
+    """
+    if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
+        return b"event: error\ndata: " + orjson.dumps(_anthropic(error)) + b"\n\n"
+    if dialect == http_pb2.DIALECT_GEMINI:
+        return b"data: " + orjson.dumps(_google(error)) + b"\n\n"
+    return b"data: " + orjson.dumps({"error": _openai(error)}) + b"\n\n"
+
+
+def _openai(error: GatewayError) -> dict[str, Any]:
+    return {
+        "message": error.message,
+        "type": HTTP[error.reason].kind,
+        "param": error.metadata.get("param"),
+        "code": error.reason.lower(),
+    }
+
+
+def _anthropic(error: GatewayError) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": HTTP[error.reason].kind, "message": error.message}}
+
+
+def _google(error: GatewayError) -> dict[str, Any]:
+    return {"error": {"code": HTTP[error.reason].status, "message": error.message, "status": error.reason}}
+
+
+def _envelope(error: GatewayError) -> dict[str, Any]:
+    http = HTTP[error.reason]
+    return {
+        "success": False,
+        "result": [],
+        "messages": [],
+        "error": [{"code": http.code, "message": error.message}],
+        "name": "AiGatewayError",
+        "httpCode": http.status,
+        "internalCode": http.code,
+        "message": error.message,
+        "description": error.message,
+    }

@@ -1,0 +1,85 @@
+"""Which rule gives the cost of an entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from headrace.common.v1 import usage_pb2
+from services.ledger.core.cost import Custom, Tokens, custom_cost, table_cost
+
+if TYPE_CHECKING:
+    from headrace.ledger.v1 import log_entry_pb2
+    from services.ledger.price_table import PriceTable
+
+__all__ = ["Pricer"]
+
+_LOCAL: Final = "local"  # the provider that runs on the operator's own machine
+
+
+class Pricer:
+    """
+    Sets costs.
+
+    Args:
+        table: Listed prices.
+    """
+
+    def __init__(self, table: PriceTable) -> None:
+        self._table = table
+
+    def cost(self, entry: log_entry_pb2.LogEntry, created_us: int) -> usage_pb2.Cost | None:
+        """
+        Return what a request cost; None when that is not known.
+
+        An answer of our cache costs nothing, whatever prices the caller named; then the caller's prices win;
+        then the operator's own machine costs nothing; then the table.
+        """
+        if entry.cached:
+            return usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CACHE_HIT)
+        tokens = _tokens(entry.usage) if entry.HasField("usage") else None
+        if entry.HasField("custom_cost"):
+            return _cost(custom_cost(_custom(entry.custom_cost), tokens), usage_pb2.COST_SOURCE_CUSTOM)
+        if entry.provider == _LOCAL:
+            return usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_LOCAL)
+        if tokens is None:
+            return None
+        models = (entry.response_model, entry.target_model)
+        prices = self._table.find(entry.provider, models, created_us)
+        if prices is None:
+            return None
+        return _cost(
+            table_cost(prices, tokens), usage_pb2.COST_SOURCE_PRICE_TABLE, version=self._table.version
+        )
+
+
+def _cost(
+    nano_usd: int | None, source: usage_pb2.CostSource.ValueType, version: str = ""
+) -> usage_pb2.Cost | None:
+    if nano_usd is None:
+        return None
+    return usage_pb2.Cost(nano_usd=nano_usd, source=source, price_table_version=version)
+
+
+def _tokens(usage: usage_pb2.Usage) -> Tokens:
+    known = usage.HasField
+    return Tokens(
+        input=usage.input_tokens if known("input_tokens") else None,
+        output=usage.output_tokens if known("output_tokens") else None,
+        cache_read=usage.cache_read_tokens,
+        cache_write=usage.cache_write_tokens,
+        cache_write_1h=usage.cache_write_1h_tokens,
+        reasoning=usage.reasoning_tokens,
+        input_audio=usage.input_audio_tokens,
+        output_audio=usage.output_audio_tokens,
+    )
+
+
+def _custom(custom: log_entry_pb2.CustomCost) -> Custom:
+    known = custom.HasField
+    return Custom(
+        input_token=custom.input_token_nano_usd if known("input_token_nano_usd") else None,
+        output_token=custom.output_token_nano_usd if known("output_token_nano_usd") else None,
+        cache_read_token=custom.cache_read_token_nano_usd if known("cache_read_token_nano_usd") else None,
+        cache_write_token=custom.cache_write_token_nano_usd if known("cache_write_token_nano_usd") else None,
+        total=custom.total_nano_usd if known("total_nano_usd") else None,
+    )

@@ -1,0 +1,69 @@
+"""The ledger's servicer: decode, keep or find, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headrace.ledger.v1 import ledger_service_pb2 as pb
+from headrace.ledger.v1 import log_entry_pb2
+from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceServicer
+from kit.errors import GatewayError, Reason
+from services.ledger import convert
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.ledger.metrics import LedgerMetrics
+    from services.ledger.pricing import Pricer
+    from services.ledger.store import EntryStore
+
+__all__ = ["LedgerServicer"]
+
+
+class LedgerServicer(LedgerServiceServicer):
+    """
+    Answers `headrace.ledger.v1.LedgerService`.
+
+    Args:
+        store: The entries.
+        pricer: Sets costs.
+        metrics: Counts.
+    """
+
+    def __init__(self, *, store: EntryStore, pricer: Pricer, metrics: LedgerMetrics) -> None:
+        self._store = store
+        self._pricer = pricer
+        self._metrics = metrics
+
+    async def Record(self, request: AsyncIterator[pb.RecordRequest], context: Any) -> pb.RecordResponse:
+        """Record entries, each message in one transaction."""
+        answer = pb.RecordResponse()
+        async for batch in request:
+            rows = [convert.row(entry, self._pricer) for entry in batch.entries]
+            new = await self._store.add(rows)
+            answer.recorded_count += new
+            answer.duplicate_count += len(rows) - new
+            unpriced = sum(row.cost_nano_usd is None and row.tokens_in is not None for row in rows)
+            self._metrics.recorded.inc(new)
+            self._metrics.duplicates.inc(len(rows) - new)
+            self._metrics.unpriced.inc(unpriced)
+        return answer
+
+    async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
+        """List entries."""
+        return convert.listed(await self._store.list(convert.query(request)))
+
+    async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
+        """Find one entry."""
+        found = await self._store.get(*convert.owner(request))
+        if found is None:
+            raise GatewayError(Reason.NOT_FOUND, "There is no such log.", resource="log", id=request.id)
+        return pb.GetResponse(entry=log_entry_pb2.LogEntry.FromString(found))
+
+    async def GetPayload(self, request: pb.GetPayloadRequest, context: Any) -> pb.GetPayloadResponse:
+        """Find the bodies of one entry."""
+        found = await self._store.payload(*convert.owner(request))
+        if found is None:
+            message = "There is no such log, or its bodies were not collected."
+            raise GatewayError(Reason.NOT_FOUND, message, resource="payload", id=request.id)
+        return pb.GetPayloadResponse(payload=log_entry_pb2.Payload.FromString(found))

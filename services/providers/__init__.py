@@ -1,0 +1,3 @@
+"""
+The provider service: one adapter for each provider's API.
+"""

@@ -1,0 +1,49 @@
+"""
+The model on this machine: OpenAI's API, spoken to the local engine with the engine's own key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from services.providers.adapters.openai import OpenAIAdapter
+from services.providers.credentials import CREDENTIAL_HEADERS
+from services.providers.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from services.providers.adapters.adapter import ModelRow
+    from services.providers.call import Call, Exchange
+    from services.providers.config import ProvidersConfig
+    from services.providers.local.engine import LocalEngine
+    from services.providers.registry import Provider
+
+__all__ = ["LocalAdapter"]
+
+
+class LocalAdapter(OpenAIAdapter):
+    """
+    Speaks to the local engine.
+
+    Args:
+        provider: The row.
+        engine: Started already, since its address is known only then.
+        config: Limits.
+    """
+
+    def __init__(self, provider: Provider, engine: LocalEngine, config: ProvidersConfig) -> None:
+        super().__init__(provider, Endpoint(engine.base_url), engine.api_key, config)
+        self._engine = engine
+
+    async def exchange(self, call: Call) -> Exchange:
+        """Make the request to send. Clients send some key or other because their SDK wants one."""
+        headers = [pair for pair in call.headers if pair[0] not in CREDENTIAL_HEADERS]
+        return await super().exchange(replace(call, headers=headers, request_only=False, alias=""))
+
+    async def models(self) -> list[ModelRow] | None:
+        """Return the models that the engine found."""
+        return [(name, None) for name in self._engine.models()]
+
+    async def check(self) -> None:
+        """Raise while no model is loaded."""
+        await self._engine.check()

@@ -1,0 +1,122 @@
+"""
+One attempt as the adapters see it: what is asked, and what an adapter makes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from yarl import URL
+
+    from services.providers.dialects.answer import Answer
+    from services.providers.dialects.failures import FailureClass
+    from services.providers.dialects.stream import AnswerStream
+    from services.providers.headers import HeaderList
+
+__all__ = ["Call", "ClientDialect", "ErrorAnswer", "Exchange", "NativeTarget", "Reading"]
+
+
+class ClientDialect(StrEnum):
+    """What the client speaks: `headrace.common.v1.Dialect` without its prefix."""
+
+    OPENAI_CHAT = "OPENAI_CHAT"
+    OPENAI_RESPONSES = "OPENAI_RESPONSES"
+    OPENAI_EMBEDDINGS = "OPENAI_EMBEDDINGS"
+    ANTHROPIC_MESSAGES = "ANTHROPIC_MESSAGES"
+    GEMINI = "GEMINI"
+    NATIVE = "NATIVE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeTarget:
+    """Method, path and query of a native call, as the client sent them."""
+
+    method: str
+    path: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """
+    What is asked of a provider.
+
+    Attributes:
+        model: In the provider's naming; empty on native calls.
+        headers: The client's, names in lower case.
+        native: Set when, and only when, `dialect` is NATIVE.
+        request_only: Only a credential in `headers` may be used.
+        alias: Stored key to use when `headers` hold none.
+        strict: A parameter that the provider cannot take is an error.
+    """
+
+    model: str
+    dialect: ClientDialect
+    body: bytes
+    stream: bool
+    headers: Sequence[tuple[str, bytes]]
+    native: NativeTarget | None = None
+    request_only: bool = False
+    alias: str = ""
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorAnswer:
+    """
+    A provider's error, for the client.
+
+    Attributes:
+        status: For the client.
+        body: In the client's dialect; empty when the provider's says nothing in it.
+        message: What it says.
+        retry_after_s: How long the provider asks to wait; None when it does not say.
+    """
+
+    status: int
+    body: bytes
+    failure_class: FailureClass
+    message: str
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """
+    How the answer to a call is read.
+
+    Attributes:
+        stream: Makes what reads a streamed answer.
+        whole: Reads a whole answer.
+        error: Reads an error from status, body and headers (names in lower case).
+        verbatim: Bytes, status and headers are the client's as they are; reading only meters.
+    """
+
+    stream: Callable[[], AnswerStream]
+    whole: Callable[[bytes], Answer]
+    error: Callable[[int, bytes, Mapping[str, str]], ErrorAnswer]
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """
+    What an adapter makes of a call: the request to send, and how to read its answer.
+
+    Attributes:
+        operation: Of the GenAI conventions: `chat`, `embeddings`, …; empty when none fits.
+        notes: What a translation dropped, clamped or emulated.
+    """
+
+    method: str
+    url: URL
+    headers: HeaderList
+    body: bytes
+    reading: Reading
+    operation: str = ""
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,174 @@
+"""
+The border between the provider protos and the types of this service.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from headrace.common.v1 import http_pb2, usage_pb2
+from headrace.provider.v1 import provider_service_pb2 as pb
+from kit.errors import GatewayError, Reason
+from services.providers.call import Call, ClientDialect, NativeTarget
+from services.providers.dialects.failures import FailureClass
+from services.providers.upstream import Timeouts
+
+if TYPE_CHECKING:
+    from headrace.router.v1 import gateway_pb2
+    from services.providers.dialects.usage import UsageCounts
+    from services.providers.headers import AnswerHeaders
+
+__all__ = ["call_of", "chunk", "duration", "failure", "head", "tail", "timeouts_of", "usage"]
+
+_DIALECTS: Final = {http_pb2.Dialect.Value(f"DIALECT_{dialect.value}"): dialect for dialect in ClientDialect}
+_CLASSES: Final = {
+    failure_class: pb.FailureClass.Value(f"FAILURE_CLASS_{failure_class.value}")
+    for failure_class in FailureClass
+}
+_COUNTS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "output_audio_tokens",
+)
+
+
+def call_of(request: pb.InvokeRequest) -> Call:
+    """
+    Read a request.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; it is not a call that can be made.
+    """
+    dialect = _DIALECTS.get(request.client_dialect)
+    if dialect is None:
+        raise GatewayError(Reason.INVALID_REQUEST, "The call names no dialect.", param="client_dialect")
+    native = None
+    if dialect is ClientDialect.NATIVE:
+        if not request.HasField("native"):
+            raise GatewayError(Reason.INVALID_REQUEST, "A native call needs a target.", param="native")
+        target = request.native
+        native = NativeTarget(method=target.method, path=target.path, query=target.query)
+    return Call(
+        model=request.model,
+        dialect=dialect,
+        body=request.body,
+        # Embeddings know no streams, whatever a body says.
+        stream=request.stream and dialect is not ClientDialect.OPENAI_EMBEDDINGS,
+        headers=[(header.name.lower(), header.value) for header in request.headers],
+        native=native,
+        request_only=request.credential.request_only,
+        alias=request.credential.alias,
+        strict=request.strict_translation,
+    )
+
+
+def timeouts_of(given: gateway_pb2.Timeouts, defaults: Timeouts) -> Timeouts:
+    """Lay a request's time-outs over the service's own."""
+    if not given.ByteSize():
+        return defaults
+    return Timeouts(
+        connect_s=_seconds(given.connect) or defaults.connect_s,
+        first_byte_s=_seconds(given.first_byte) or defaults.first_byte_s,
+        idle_s=_seconds(given.idle) or defaults.idle_s,
+        total_s=_seconds(given.total) or defaults.total_s,
+    )
+
+
+def _seconds(given: Duration) -> float:
+    return given.seconds + given.nanos / 1e9
+
+
+def duration(seconds: float) -> Duration:
+    """Write seconds as a duration."""
+    nanos = round(seconds * 1e9)
+    return Duration(seconds=nanos // 1_000_000_000, nanos=nanos % 1_000_000_000)
+
+
+def usage(counts: UsageCounts) -> usage_pb2.Usage:
+    """Write token counts; what is not known stays absent."""
+    message = usage_pb2.Usage(estimated=counts.estimated)
+    for name in _COUNTS:
+        value = getattr(counts, name)
+        if value is not None:
+            setattr(message, name, value)
+    return message
+
+
+def failure(
+    failure_class: FailureClass,
+    message: str,
+    *,
+    upstream_status: int = 0,
+    retry_after_s: float | None = None,
+    reported: bool,
+) -> pb.Failure:
+    """Write why an answer is an error, or not whole."""
+    written = pb.Failure(
+        upstream_status=upstream_status,
+        retry_after=None if retry_after_s is None else duration(retry_after_s),
+        message=message,
+        reported=reported,
+    )
+    # `class` is a keyword of Python's.
+    setattr(written, "class", _CLASSES[failure_class])
+    return written
+
+
+def head(
+    status: int,
+    headers: AnswerHeaders,
+    *,
+    served_model: str = "",
+    failed: pb.Failure | None = None,
+    notes: tuple[str, ...] = (),
+) -> pb.InvokeResponse:
+    """Write how an answer begins."""
+    return pb.InvokeResponse(
+        head=pb.Head(
+            status=status,
+            headers=[http_pb2.Header(name=name, value=value) for name, value in headers],
+            served_model=served_model,
+            failure=failed,
+            translation_notes=notes,
+        )
+    )
+
+
+def chunk(data: bytes, used: UsageCounts | None = None) -> pb.InvokeResponse:
+    """Write more of an answer."""
+    response = pb.InvokeResponse()
+    response.chunk.data = data  # half the time of building it from keywords, on the one path that counts
+    if used is not None:
+        response.chunk.usage.CopyFrom(usage(used))
+    return response
+
+
+def tail(
+    *,
+    used: UsageCounts | None,
+    finish_reason: str,
+    served_model: str,
+    failed: pb.Failure | None,
+    connect_s: float,
+    first_byte_s: float,
+    total_s: float,
+) -> pb.InvokeResponse:
+    """Write how an answer ended."""
+    return pb.InvokeResponse(
+        tail=pb.Tail(
+            usage=None if used is None else usage(used),
+            finish_reason=finish_reason,
+            served_model=served_model,
+            failure=failed,
+            timings=pb.Timings(
+                connect=duration(connect_s), first_byte=duration(first_byte_s), total=duration(total_s)
+            ),
+        )
+    )

@@ -1,0 +1,106 @@
+"""
+Whose key a provider sees, and in which header.
+
+The request's own credential first, then the operator's. A token of ours is never one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kit.errors import GatewayError, Reason
+from services.providers.headers import TOKEN_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kit.secret import Secret
+    from services.providers.call import Call
+    from services.providers.headers import HeaderList
+
+__all__ = ["CREDENTIAL_HEADERS", "AuthScheme", "credential_headers"]
+
+_BEARER: Final = "bearer "
+_DEFAULT_ALIAS: Final = frozenset({"", "default"})
+
+# Where clients of any provider put a key. An adapter sends none of them but the one its provider reads.
+CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthScheme:
+    """
+    Where a provider reads its key.
+
+    Attributes:
+        header: Name of the header.
+        prefix: What stands before the key, such as `Bearer `.
+        bearer_prefixes: Keys that begin so are not API keys but OAuth tokens, which go into `Authorization`
+            whatever `header` says.
+        required: False when the provider answers without a key too.
+    """
+
+    header: str
+    prefix: str = ""
+    bearer_prefixes: tuple[str, ...] = ()
+    required: bool = True
+
+    def headers(self, key: str) -> HeaderList:
+        """Return the header that carries a key."""
+        if self.bearer_prefixes and key.startswith(self.bearer_prefixes):
+            return [("authorization", f"Bearer {key}")]
+        return [(self.header, self.prefix + key)]
+
+
+def credential_headers(
+    call: Call, scheme: AuthScheme, *, operator_key: Secret | None, provider: str
+) -> HeaderList:
+    """
+    Return the headers that carry the credential of a call.
+
+    On native calls the client's own headers are forwarded as they are, so that there is nothing to add when
+    they hold a credential.
+
+    Raises:
+        GatewayError: CREDENTIAL_MISSING; there is none.
+    """
+    key = _key_of_request(call.headers, first=scheme.header)
+    if key:
+        return [] if call.native is not None else scheme.headers(key)
+    if not call.request_only and operator_key is not None and call.alias in _DEFAULT_ALIAS:
+        return scheme.headers(operator_key.reveal())
+    if not scheme.required:
+        return []
+    missing = GatewayError(
+        Reason.CREDENTIAL_MISSING,
+        f"The provider {provider} wants a key: send one in the request, or let the operator set one.",
+        provider=provider,
+    )
+    if call.alias:
+        missing.metadata["alias"] = call.alias
+    raise missing
+
+
+def _key_of_request(headers: Sequence[tuple[str, bytes]], *, first: str) -> str:
+    """Return the provider's key among the headers, the one in the provider's own header first."""
+    found = ""
+    for name, value in headers:
+        if name in CREDENTIAL_HEADERS:
+            key = _key(name, value)
+            if key and name == first:
+                return key
+            found = found or key
+    return found
+
+
+def _key(name: str, value: bytes) -> str:
+    text = value.decode("latin-1").strip()
+    if name == "authorization":
+        scheme, key = text[: len(_BEARER)], text[len(_BEARER) :].strip()
+        # Without a scheme it is taken as it is: some clients send the bare key.
+        if scheme.lower() == _BEARER:
+            text = key
+        elif scheme.lower().strip() == _BEARER.strip():
+            text = ""
+    return "" if text.startswith(TOKEN_PREFIX) else text

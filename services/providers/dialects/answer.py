@@ -1,0 +1,57 @@
+"""What a whole (not streamed) answer comes to, whatever the dialect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kit.errors import GatewayError, Reason
+
+if TYPE_CHECKING:
+    from services.providers.dialects.stream import StreamFailure
+    from services.providers.dialects.usage import UsageCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """
+    A whole answer, read or translated.
+
+    Attributes:
+        body: The body for the client.
+        usage: What it used. None: not known.
+        finish_reason: Why the model stopped, in OpenAI's words. Empty: not known.
+        served_model: Model that answered, as the provider names it. Empty: not known.
+        failure: Set when the provider answered a success that holds an error.
+        warnings: What was odd about it, for the log.
+    """
+
+    body: bytes
+    usage: UsageCounts | None = None
+    finish_reason: str = ""
+    served_model: str = ""
+    failure: StreamFailure | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def load_object(body: bytes) -> dict[str, Any]:
+    """
+    Read an answer that must be a JSON object.
+
+    Raises:
+        GatewayError: With UPSTREAM_MALFORMED when it is not.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise GatewayError(Reason.UPSTREAM_MALFORMED, "The provider's answer is not a JSON object.")
+    return document
+
+
+def text(value: Any) -> str:
+    """Take a string as it is and anything else as empty."""
+    return value if isinstance(value, str) else ""

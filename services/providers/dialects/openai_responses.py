@@ -1,0 +1,121 @@
+"""OpenAI responses to a provider that speaks the same: bytes handed on, usage read from the last event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from services.providers.dialects.answer import Answer, load_object, text
+from services.providers.dialects.metered import MeteredStream, count_alike
+from services.providers.dialects.openai_chat import (
+    in_band_failure,
+    load_request,
+    merged_usage,
+    with_model,
+)
+from services.providers.dialects.openai_error import openai_error
+
+if TYPE_CHECKING:
+    from services.providers.dialects.failures import FailureClass
+
+_DELTA = b'.delta",'
+_LAST_EVENTS = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+)
+
+
+def prepare_request(body: bytes, model: str) -> bytes:
+    """
+    Put the provider's model into the client's body.
+
+    Raises:
+        GatewayError: With INVALID_REQUEST when the body is not a JSON object.
+    """
+    return with_model(body, load_request(body), model)
+
+
+def read_answer(body: bytes) -> Answer:
+    """
+    Meter a whole answer. The body is handed on as it is.
+
+    Raises:
+        GatewayError: With UPSTREAM_MALFORMED when it is not a JSON object.
+    """
+    document = load_object(body)
+    return Answer(
+        body=body,
+        usage=merged_usage(document.get("usage")),
+        finish_reason=finish_reason(document),
+        served_model=text(document.get("model")),
+        failure=in_band_failure(document, body, started=False),
+    )
+
+
+def finish_reason(response: dict[str, Any]) -> str:
+    """Say why a response ended, in the words of chat completions."""
+    status = response.get("status")
+    if status == "incomplete":
+        details = response.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, dict) else None
+        return "content_filter" if reason == "content_filter" else "length"
+    if status != "completed":
+        return ""
+    output = response.get("output")
+    items = output if isinstance(output, list) else []
+    calls = any(isinstance(item, dict) and text(item.get("type")).endswith("_call") for item in items[-1:])
+    return "tool_calls" if calls else "stop"
+
+
+class ResponsesStream(MeteredStream):
+    """A stream of response events; the last one holds the whole response, usage included."""
+
+    def _skim(self, block: bytes) -> bool:
+        if self._events == 0 or b'"error"' in block:
+            return False
+        count = count_alike(block, b"event: response.")
+        if not count or not count == block.count(_DELTA) == block.count(b'\ndata: {"'):
+            return False
+        self._events += count
+        self._content_events += count
+        return True
+
+    def _read(self, name: str, document: dict[str, Any], data: bytes) -> bool:
+        kind = text(document.get("type")) or name
+        response = document.get("response")
+        if isinstance(response, dict):
+            self._served_model = text(response.get("model")) or self._served_model
+            self._usage = merged_usage(response.get("usage")) or self._usage
+        if kind == "error":
+            error = document if isinstance(document.get("error"), dict) else {"error": document}
+            self._note_error(error, data)
+        elif kind == "response.failed" and isinstance(response, dict):
+            self._note_error(response if response.get("error") else {"error": {"message": ""}}, data)
+        elif kind in _LAST_EVENTS and isinstance(response, dict):
+            self._finish_reason = finish_reason(response)
+            self._ended = True
+        elif kind.endswith(".delta"):
+            self._content_events += 1
+        return True
+
+    def _note_error(self, document: dict[str, Any], data: bytes) -> None:
+        error = document["error"]
+        body = orjson.dumps({"error": error}) if isinstance(error, dict) else data
+        failure = in_band_failure(document, body, started=self._started)
+        if failure is not None:
+            self._set_failure(failure)
+
+    def _complete(self) -> bool:
+        return self._ended
+
+    def _normal_end(self) -> bytes:
+        return b""
+
+    def _error_body(self, status: int, failure_class: FailureClass, message: str) -> bytes:
+        return openai_error(status, failure_class, message)
+
+    def _error_event(self, body: bytes) -> bytes:
+        error = orjson.loads(body)["error"]
+        event = {"type": "error", "code": error["code"], "message": error["message"], "param": None}
+        event["sequence_number"] = self._events
+        return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"

@@ -1,0 +1,140 @@
+"""
+Token counts as the providers report them, brought to one shape.
+
+Mirrors `headrace.common.v1.Usage`: None means "not known", never zero, and totals include their parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# English prose and JSON run at about four bytes a token in every tokenizer in use.
+BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageCounts:
+    """
+    What one answer used, in tokens.
+
+    Attributes:
+        input_tokens: Input, cached and cache-written tokens included.
+        output_tokens: Output, reasoning included.
+        cache_read_tokens: Part of the input that came from the provider's prompt cache.
+        cache_write_tokens: Part of the input that was written to it, whatever the lifetime.
+        cache_write_1h_tokens: Part of the written tokens with a one-hour lifetime.
+        reasoning_tokens: Part of the output that was reasoning.
+        input_audio_tokens: Part of the input that was audio.
+        output_audio_tokens: Part of the output that was audio.
+        estimated: Some count was estimated, since the provider did not report it.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
+    estimated: bool = False
+
+
+def _count(source: Any, name: str) -> int | None:
+    """Read one count; whatever is not a whole number of tokens is unknown."""
+    value = source.get(name) if isinstance(source, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        return None
+    return value
+
+
+def read_openai_usage(usage: Mapping[str, Any]) -> UsageCounts:
+    """Read a `usage` object of chat completions, responses or embeddings."""
+    if "prompt_tokens" in usage or "completion_tokens" in usage:
+        input_name, output_name = "prompt_tokens", "completion_tokens"
+    else:
+        input_name, output_name = "input_tokens", "output_tokens"
+    input_tokens = _count(usage, input_name)
+    output_tokens = _count(usage, output_name)
+    total = _count(usage, "total_tokens")
+    if output_tokens is None and total is not None and input_tokens is not None and total >= input_tokens:
+        # Embeddings report a total and no output; some hosts leave the output out of chat answers as well.
+        output_tokens = total - input_tokens
+    inputs = usage.get(input_name + "_details")
+    outputs = usage.get(output_name + "_details")
+    return UsageCounts(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=_count(inputs, "cached_tokens"),
+        cache_write_tokens=_count(inputs, "cache_write_tokens"),
+        reasoning_tokens=_count(outputs, "reasoning_tokens"),
+        input_audio_tokens=_count(inputs, "audio_tokens"),
+        output_audio_tokens=_count(outputs, "audio_tokens"),
+    )
+
+
+def read_anthropic_usage(usage: Mapping[str, Any]) -> UsageCounts:
+    """
+    Read a `usage` object of Anthropic messages.
+
+    Anthropic's `input_tokens` leaves cached tokens out, so they are added here.
+    """
+    plain = _count(usage, "input_tokens")
+    read = _count(usage, "cache_read_input_tokens")
+    creation = usage.get("cache_creation")
+    one_hour = _count(creation, "ephemeral_1h_input_tokens")
+    five_minutes = _count(creation, "ephemeral_5m_input_tokens")
+    written = _count(usage, "cache_creation_input_tokens")
+    if written is None and (one_hour is not None or five_minutes is not None):
+        written = (one_hour or 0) + (five_minutes or 0)
+    return UsageCounts(
+        input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
+        output_tokens=_count(usage, "output_tokens"),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=one_hour,
+        reasoning_tokens=_count(usage.get("output_tokens_details"), "thinking_tokens"),
+    )
+
+
+def merge_report(earlier: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Lay a later usage report over an earlier one of the same answer.
+
+    Reports are cumulative: a later number replaces the earlier one, and a number that the later report does
+    not give stays as it was.
+    """
+    return {**earlier, **{name: value for name, value in later.items() if value is not None}}
+
+
+def estimate(known: UsageCounts | None, *, request_bytes: int, content_events: int) -> UsageCounts:
+    """
+    Fill in what a stream that was cut did not report.
+
+    Args:
+        known: What the provider did report before the cut.
+        request_bytes: Length of the request body, a stand-in for the input.
+        content_events: Events with content that arrived; providers send about one token in each.
+    """
+    known = known or UsageCounts()
+    input_tokens, output_tokens = known.input_tokens, known.output_tokens
+    if input_tokens is None:
+        input_tokens = -(-request_bytes // BYTES_PER_TOKEN)
+    # A count from before the cut is a floor: Anthropic reports a first output count with the start.
+    if output_tokens is None or output_tokens < content_events:
+        output_tokens = content_events
+    return UsageCounts(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=known.cache_read_tokens,
+        cache_write_tokens=known.cache_write_tokens,
+        cache_write_1h_tokens=known.cache_write_1h_tokens,
+        reasoning_tokens=known.reasoning_tokens,
+        input_audio_tokens=known.input_audio_tokens,
+        output_audio_tokens=known.output_audio_tokens,
+        estimated=True,
+    )

@@ -1,0 +1,359 @@
+"""
+Turns a provider's answer into the parts of an `Invoke` answer: one head, chunks, one tail.
+
+Which of the relays an answer gets is decided by its status and content type, in `relay_for`. A relay is
+driven by hand (`head`, `next` until None, `tail`) and not as a generator, so that a token passes one
+generator only.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kit.errors import GatewayError, Reason
+from services.providers import convert
+from services.providers.answer import BrokenAnswerError, Trouble
+from services.providers.dialects.failures import FailureClass
+from services.providers.dialects.usage import UsageCounts, estimate
+from services.providers.headers import AnswerHeaders, quota_headers, response_headers
+
+if TYPE_CHECKING:
+    from headrace.provider.v1 import provider_service_pb2 as pb
+    from services.providers.answer import UpstreamAnswer
+    from services.providers.call import Exchange
+
+__all__ = ["ErrorRelay", "Outcome", "RawRelay", "Relay", "StreamRelay", "WholeRelay", "relay_for"]
+
+_EVENT_STREAM: Final = "text/event-stream"
+_JSON: Final = "application/json"
+# Content events between two estimates of what a running stream has used.
+_ESTIMATE_EVERY: Final = 16
+# A body that is passed on is kept up to here to be metered; answers with usage are far shorter.
+_METERED_BYTES: Final = 8 << 20
+# Body bytes in one message; gRPC's own limit is far above.
+_PART_BYTES: Final = 1 << 20
+
+_CLASSES: Final[dict[Trouble, FailureClass]] = {
+    "cut": FailureClass.CUT,
+    "first_byte": FailureClass.TIMEOUT,
+    "idle": FailureClass.TIMEOUT,
+    "total": FailureClass.TIMEOUT,
+    "malformed": FailureClass.MALFORMED,
+    "too_long": FailureClass.MALFORMED,
+}
+_REASONS: Final[dict[FailureClass, Reason]] = {
+    FailureClass.CUT: Reason.UPSTREAM_CUT,
+    FailureClass.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
+    FailureClass.MALFORMED: Reason.UPSTREAM_MALFORMED,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """How an attempt went, as far as it has."""
+
+    status: int = 0
+    usage: UsageCounts | None = None
+    finish_reason: str = ""
+    served_model: str = ""
+    failure_class: FailureClass | None = None
+    first_byte_s: float = 0.0
+
+
+class Relay(Protocol):
+    """Gives the parts of an answer, in order."""
+
+    outcome: Outcome
+
+    async def head(self) -> pb.InvokeResponse:
+        """
+        Return how the answer begins.
+
+        Raises:
+            GatewayError: there is no answer after all.
+        """
+        ...
+
+    async def next(self) -> pb.InvokeResponse | None:
+        """Return more of the answer; None at its end."""
+        ...
+
+    def tail(self) -> pb.InvokeResponse:
+        """Return how the answer ended."""
+        ...
+
+
+def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provider: str) -> Relay:
+    """
+    Choose how an answer is read.
+
+    Raises:
+        GatewayError: UPSTREAM_MALFORMED; it cannot be read.
+    """
+    status, verbatim = answer.status, exchange.reading.verbatim
+    if status >= 400:
+        return ErrorRelay(exchange, answer, provider)
+    if verbatim:
+        watched = answer.content_type == _EVENT_STREAM and not answer.coding
+        return StreamRelay(exchange, answer, provider) if watched else RawRelay(exchange, answer, provider)
+    if answer.coding:
+        text = (
+            f"The provider's answer has the content coding {answer.coding[:20]!r}, which was not asked for."
+        )
+        raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
+    if status >= 300 or status == 204:
+        text = f"The provider answered with status {status}, which its API does not have."
+        raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
+    # An error may come as a whole answer where a stream was asked for.
+    if stream and answer.content_type != _JSON:
+        return StreamRelay(exchange, answer, provider)
+    return WholeRelay(exchange, answer, provider, stream=stream)
+
+
+class _Relay:
+    """What all relays have."""
+
+    def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
+        self._exchange = exchange
+        self._reading = exchange.reading
+        self._answer = answer
+        self._provider = provider
+        self._failed: pb.Failure | None = None
+        self._pending = b""
+        self.outcome = Outcome(status=answer.status, first_byte_s=answer.first_byte_at - answer.started)
+
+    def tail(self) -> pb.InvokeResponse:
+        """Return how the answer ended."""
+        outcome = self.outcome
+        return convert.tail(
+            used=outcome.usage,
+            finish_reason=outcome.finish_reason,
+            served_model=outcome.served_model,
+            failed=self._failed,
+            connect_s=self._answer.connect_s,
+            first_byte_s=outcome.first_byte_s,
+            total_s=time.monotonic() - self._answer.started,
+        )
+
+    def _take_pending(self, used: UsageCounts | None = None) -> pb.InvokeResponse:
+        """Return the next part of what is already read."""
+        part, self._pending = self._pending[:_PART_BYTES], self._pending[_PART_BYTES:]
+        return convert.chunk(part, used)
+
+    def _headers(self, content_type: str, *, with_length: bool = False) -> AnswerHeaders:
+        if self._reading.verbatim:
+            return response_headers(
+                self._answer.raw_headers, decoded=self._answer.decoded, with_length=with_length
+            )
+        return [("content-type", content_type.encode()), *quota_headers(self._answer.raw_headers)]
+
+    def _broken(self, error: BrokenAnswerError) -> GatewayError:
+        """Say before the head that there is no answer."""
+        reason = _REASONS[_CLASSES[error.trouble]]
+        failed = GatewayError(reason, error.message, provider=self._provider)
+        if reason is Reason.UPSTREAM_TIMEOUT:
+            failed.metadata["timer"] = error.trouble
+        return failed
+
+    def _fail(self, failure_class: FailureClass, message: str, *, reported: bool) -> pb.Failure:
+        self.outcome.failure_class = failure_class
+        return convert.failure(failure_class, message, upstream_status=self._answer.status, reported=reported)
+
+
+class ErrorRelay(_Relay):
+    """An answer whose status says that it is an error."""
+
+    async def head(self) -> pb.InvokeResponse:
+        """Read the whole error, so that its class is known."""
+        answer = self._answer
+        try:
+            body = await answer.read_all()
+        except BrokenAnswerError:
+            body = b""  # the status alone has to do
+        error = self._reading.error(answer.status, body, answer.headers())
+        self._pending = error.body
+        self.outcome.failure_class = error.failure_class
+        failed = convert.failure(
+            error.failure_class,
+            error.message,
+            upstream_status=answer.status,
+            retry_after_s=error.retry_after_s,
+            reported=bool(error.body),
+        )
+        return convert.head(error.status, self._headers(_JSON), failed=failed, notes=self._exchange.notes)
+
+    async def next(self) -> pb.InvokeResponse | None:
+        """Return the error's body."""
+        return self._take_pending() if self._pending else None
+
+
+class WholeRelay(_Relay):
+    """A whole answer, read to its end before anything is passed on."""
+
+    def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str, *, stream: bool) -> None:
+        super().__init__(exchange, answer, provider)
+        self._stream = stream
+
+    async def head(self) -> pb.InvokeResponse:
+        """Read the answer."""
+        try:
+            body = await self._answer.read_all()
+        except BrokenAnswerError as error:
+            raise self._broken(error) from error
+        try:
+            read = self._reading.whole(body)
+        except GatewayError as error:
+            error.metadata.setdefault("provider", self._provider)
+            raise
+        outcome, failure = self.outcome, read.failure
+        outcome.usage, outcome.finish_reason = read.usage, read.finish_reason
+        outcome.served_model = read.served_model
+        notes = (*self._exchange.notes, *read.warnings)
+        if failure is not None:
+            self._pending = failure.body or read.body
+            failed = self._fail(failure.failure_class, failure.message, reported=bool(self._pending))
+            return convert.head(failure.status, self._headers(_JSON), failed=failed, notes=notes)
+        if self._stream:
+            text = "The provider answered with a whole answer where a stream was asked for."
+            raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=self._provider)
+        self._pending = read.body
+        return convert.head(
+            self._answer.status, self._headers(_JSON), served_model=read.served_model, notes=notes
+        )
+
+    async def next(self) -> pb.InvokeResponse | None:
+        """Return the body."""
+        return self._take_pending() if self._pending else None
+
+
+class RawRelay(_Relay):
+    """A native answer that is no event stream: passed on as it comes, metered at its end."""
+
+    def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
+        super().__init__(exchange, answer, provider)
+        self._kept: list[bytes] | None = (
+            [] if exchange.operation and answer.content_type == _JSON and not answer.coding else None
+        )
+        self._kept_bytes = 0
+
+    async def head(self) -> pb.InvokeResponse:
+        """Return status and headers as they came."""
+        return convert.head(self._answer.status, self._headers("", with_length=True))
+
+    async def next(self) -> pb.InvokeResponse | None:
+        """Return what the next read gives."""
+        try:
+            data = await self._answer.read()
+        except BrokenAnswerError as error:
+            self._failed = self._fail(_CLASSES[error.trouble], error.message, reported=False)
+            return None
+        if not data:
+            self._meter()
+            return None
+        if not self._kept_bytes:
+            self._answer.content_began()
+        self._kept_bytes += len(data)
+        if self._kept is not None and self._kept_bytes <= _METERED_BYTES:
+            self._kept.append(data)
+        return convert.chunk(data)
+
+    def _meter(self) -> None:
+        if not self._kept or self._kept_bytes > _METERED_BYTES:
+            return
+        read = self._reading.whole(b"".join(self._kept))
+        self.outcome.usage, self.outcome.finish_reason = read.usage, read.finish_reason
+        self.outcome.served_model = read.served_model
+
+
+class StreamRelay(_Relay):
+    """An event stream, translated or only watched by the machine of its dialects."""
+
+    def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
+        super().__init__(exchange, answer, provider)
+        self._machine = exchange.reading.stream()
+        self._over = False
+        self._events = 0
+        self._estimate_at = 1 if exchange.operation else 0
+        self._reported: UsageCounts | None = None
+
+    async def head(self) -> pb.InvokeResponse:
+        """Read up to the first content: until then the answer can still turn out to be an error."""
+        answer, machine = self._answer, self._machine
+        # Comments, which keep a connection open, are passed on in time, but are no content.
+        while b"data:" not in self._pending and not self._over and machine.failure is None:
+            try:
+                data = await answer.read()
+            except BrokenAnswerError as error:
+                raise self._broken(error) from error
+            self._pending += machine.feed(data) if data else self._finish()
+        answer.content_began()
+        self.outcome.first_byte_s = time.monotonic() - answer.started
+        headers = self._headers(f"{_EVENT_STREAM}; charset=utf-8")
+        failure = machine.failure
+        if failure is None or failure.started:
+            return convert.head(
+                answer.status, headers, served_model=machine.served_model, notes=self._exchange.notes
+            )
+        self._over = not self._reading.verbatim
+        if self._reading.verbatim:
+            failed = self._fail(failure.failure_class, failure.message, reported=True)
+            return convert.head(answer.status, headers, failed=failed)
+        self._pending = failure.body
+        self.outcome.status = failure.status
+        failed = self._fail(failure.failure_class, failure.message, reported=bool(failure.body))
+        return convert.head(failure.status, self._headers(_JSON), failed=failed, notes=self._exchange.notes)
+
+    async def next(self) -> pb.InvokeResponse | None:
+        """Return what the next read gives, up to its last whole event."""
+        data = self._pending
+        if data:
+            self._pending = b""
+        while not data:
+            if self._over:
+                return None
+            data = await self._read()
+        return convert.chunk(data, self._used(data))
+
+    def tail(self) -> pb.InvokeResponse:
+        """Return how the stream ended."""
+        machine, outcome = self._machine, self.outcome
+        outcome.usage, outcome.finish_reason = machine.usage, machine.finish_reason
+        outcome.served_model = machine.served_model
+        failure = machine.failure
+        if failure is not None and failure.started:
+            self._failed = self._fail(failure.failure_class, failure.message, reported=failure.reported)
+        return super().tail()
+
+    async def _read(self) -> bytes:
+        machine = self._machine
+        if machine.done:
+            rest = await self._answer.rest()
+            kept = machine.feed(rest) if rest and self._reading.verbatim else b""
+            return kept + self._finish()
+        try:
+            data = await self._answer.read()
+        except BrokenAnswerError as error:
+            self._over = True
+            return machine.fail(_CLASSES[error.trouble], error.message)
+        return machine.feed(data) if data else self._finish()
+
+    def _finish(self) -> bytes:
+        self._over = True
+        return self._machine.finish()
+
+    def _used(self, data: bytes) -> UsageCounts | None:
+        """Return what is used so far, when that is worth telling: a cancelled stream has no tail."""
+        counted = self._machine.usage
+        if counted is not None and counted is not self._reported:
+            self._reported = self.outcome.usage = counted
+            return counted
+        # Once the model has stopped, the provider's own count is there or about to come.
+        if not self._estimate_at or self._machine.finish_reason:
+            return None
+        self._events += data.count(b"\n\n")
+        if self._events < self._estimate_at:
+            return None
+        self._estimate_at = self._events + _ESTIMATE_EVERY
+        return estimate(counted, request_bytes=len(self._exchange.body), content_events=self._events)

@@ -1,0 +1,175 @@
+"""
+What is told of each attempt: one client span (GenAI conventions) and two metrics. Never a prompt, never an
+answer.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import Counter, Histogram
+
+from kit.errors import GatewayError
+from kit.telemetry import names
+from services.providers.call import ClientDialect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import CollectorRegistry
+
+    from kit.telemetry.tracing import Tracing
+    from services.providers.adapters.adapter import Adapter
+    from services.providers.call import Call
+    from services.providers.relay import Outcome, Relay
+
+__all__ = ["Attempt", "AttemptTelemetry"]
+
+_OPERATIONS: Final = {
+    ClientDialect.OPENAI_CHAT: names.OPERATION_CHAT,
+    ClientDialect.OPENAI_RESPONSES: names.OPERATION_CHAT,
+    ClientDialect.ANTHROPIC_MESSAGES: names.OPERATION_CHAT,
+    ClientDialect.GEMINI: names.OPERATION_GENERATE_CONTENT,
+    ClientDialect.OPENAI_EMBEDDINGS: names.OPERATION_EMBEDDINGS,
+}
+# Models that think take minutes to their first token; caches and embeddings take milliseconds.
+_BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Attempt:
+    """One attempt while it runs; `relay` is set once there is an answer."""
+
+    __slots__ = ("relay",)
+
+    def __init__(self) -> None:
+        self.relay: Relay | None = None
+
+
+class AttemptTelemetry:
+    """
+    Tells of attempts.
+
+    Args:
+        tracing: Of this service.
+        registry: Takes the metrics.
+    """
+
+    def __init__(self, tracing: Tracing, registry: CollectorRegistry) -> None:
+        self._tracing = tracing
+        self._attempts = Counter(
+            names.METRIC_PROVIDER_ATTEMPTS,
+            "Attempts at providers, by how they went: `ok`, a class of failure, or why there was no answer.",
+            ["provider", "outcome"],
+            registry=registry,
+        )
+        self._first_byte = Histogram(
+            names.METRIC_PROVIDER_FIRST_BYTE,
+            "Time from the start of an attempt to the first content of its answer.",
+            ["provider"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        # Looking a labelled child up costs more than counting with it.
+        self._counted: dict[tuple[str, str], Counter] = {}
+        self._timed: dict[str, Histogram] = {}
+
+    @contextmanager
+    def attempt(self, adapter: Adapter, call: Call) -> Iterator[Attempt]:
+        """Run an attempt in its span, and count how it went."""
+        attempt = Attempt()
+        slug = adapter.provider.slug
+        if not self._tracing.enabled:
+            with self._counting(slug, attempt):
+                yield attempt
+            return
+        operation = _OPERATIONS.get(call.dialect, "")
+        with self._tracing.span(
+            f"{operation} {call.model}" if operation else f"{slug} native",
+            "client",
+            _attributes(adapter, call, operation),
+        ) as span:
+            try:
+                with self._counting(slug, attempt):
+                    yield attempt
+            finally:
+                if span is not None and attempt.relay is not None:
+                    _describe(span, attempt.relay.outcome)
+
+    @contextmanager
+    def _counting(self, slug: str, attempt: Attempt) -> Iterator[None]:
+        outcome = "cancelled"
+        try:
+            yield
+            outcome = "ok"
+        except GatewayError as error:
+            outcome = error.reason.value.lower()
+            raise
+        except Exception:
+            outcome = "internal"
+            raise
+        finally:
+            relay = attempt.relay
+            if relay is not None:
+                found = relay.outcome
+                if outcome == "ok" and found.failure_class is not None:
+                    outcome = found.failure_class.value.lower()
+                self._timed_child(slug).observe(found.first_byte_s)
+            self._counted_child(slug, outcome).inc()
+
+    def _counted_child(self, slug: str, outcome: str) -> Counter:
+        child = self._counted.get((slug, outcome))
+        if child is None:
+            child = self._counted[slug, outcome] = self._attempts.labels(slug, outcome)
+        return child
+
+    def _timed_child(self, slug: str) -> Histogram:
+        child = self._timed.get(slug)
+        if child is None:
+            child = self._timed[slug] = self._first_byte.labels(slug)
+        return child
+
+
+def _attributes(adapter: Adapter, call: Call, operation: str) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        names.GEN_AI_PROVIDER_NAME: adapter.provider.telemetry_name,
+        names.HEADRACE_PROVIDER: adapter.provider.slug,
+        names.HEADRACE_DIALECT: call.dialect.value.lower(),
+        names.SERVER_ADDRESS: adapter.host,
+    }
+    if operation:
+        attributes[names.GEN_AI_OPERATION_NAME] = operation
+    if call.model:
+        attributes[names.GEN_AI_REQUEST_MODEL] = call.model
+    if call.stream:
+        attributes[names.GEN_AI_REQUEST_STREAM] = True
+    return attributes
+
+
+def _describe(span: Any, outcome: Outcome) -> None:
+    """Set what is known once the attempt has ended."""
+    used = outcome.usage
+    found: dict[str, Any] = {
+        names.HTTP_RESPONSE_STATUS_CODE: outcome.status,
+        names.GEN_AI_RESPONSE_MODEL: outcome.served_model or None,
+        names.GEN_AI_RESPONSE_FINISH_REASONS: [outcome.finish_reason] if outcome.finish_reason else None,
+        names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: outcome.first_byte_s,
+    }
+    if used is not None:
+        found |= {
+            names.GEN_AI_USAGE_INPUT_TOKENS: used.input_tokens,
+            names.GEN_AI_USAGE_OUTPUT_TOKENS: used.output_tokens,
+            names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: used.cache_read_tokens,
+            names.GEN_AI_USAGE_CACHE_CREATION_INPUT_TOKENS: used.cache_write_tokens,
+            names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: used.reasoning_tokens,
+        }
+    if outcome.failure_class is not None:
+        found[names.ERROR_TYPE] = outcome.failure_class.value
+        _mark_failed(span)
+    span.set_attributes({name: value for name, value in found.items() if value is not None})
+
+
+def _mark_failed(span: Any) -> None:
+    from opentelemetry.trace import Status, StatusCode
+
+    span.set_status(Status(StatusCode.ERROR))

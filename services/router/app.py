@@ -1,0 +1,69 @@
+"""Builds router. Decides nothing."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from headrace.router.v1.router_service_pb2_grpc import (
+    add_GatewayServiceServicer_to_server,
+    add_RouterServiceServicer_to_server,
+)
+from kit.clock import SystemClock
+from kit.config import load
+from kit.generation import WatchHub
+from kit.providers import SLUGS
+from kit.service import Binding, Service
+from services.router.config import GATEWAY_CALLERS, ROUTER_CALLERS, RouterConfig
+from services.router.core.plan import Catalogue
+from services.router.server import GatewayServicer, RouterServicer
+from services.router.store_sqlite import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kit.service import Runtime
+
+__all__ = ["build"]
+
+
+@asynccontextmanager
+async def build(runtime: Runtime) -> AsyncIterator[Service]:
+    """Build the service for a process."""
+    config = load(RouterConfig, runtime.env)
+    log = runtime.log("router")
+    clock = SystemClock()
+
+    async with open_store(runtime.settings.data_dir / "router.db", clock=clock, log=log) as store:
+        hub = WatchHub(await store.generation())
+
+        catalogue = Catalogue(providers=frozenset(SLUGS))
+        router = RouterServicer(
+            store=store, hub=hub, catalogue=catalogue, config=config, clock=clock, log=log
+        )
+        gateways = GatewayServicer(store=store, hub=hub, clock=clock, log=log)
+
+        async def drain(_: float) -> None:
+            # Watches never end by themselves; everything else is over in a moment.
+            hub.close()
+
+        yield Service(
+            name="router",
+            bindings=(
+                Binding(
+                    service="headrace.router.v1.RouterService",
+                    add=add_RouterServiceServicer_to_server,
+                    servicer=router,
+                    callers=ROUTER_CALLERS,
+                ),
+                Binding(
+                    service="headrace.router.v1.GatewayService",
+                    add=add_GatewayServiceServicer_to_server,
+                    servicer=gateways,
+                    callers=GATEWAY_CALLERS,
+                ),
+            ),
+            check=store.check,
+            drain=drain,
+        )
+        hub.close()

@@ -1,0 +1,139 @@
+"""
+Decides the steps for a request.
+
+`plan` is a function of its arguments alone. Everything that a decision may depend on is one of them: what
+later kinds of plan need (routes, limits, health) joins `Catalogue` or `PlanRequest`, never a lookup made
+from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kit.errors import GatewayError, Reason
+from services.router.core.echo import echo
+
+if TYPE_CHECKING:
+    from services.router.core.gateway import Gateway, GatewaySettings
+
+__all__ = ["Catalogue", "Plan", "PlanRequest", "Step", "plan"]
+
+_ROUTE_PREFIX = "dynamic"
+_LONGEST_MODEL = 512  # far above any real name; bounds what is stored and echoed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """
+    What a plan is asked for.
+
+    Exactly one of `requested_model` and `provider` is set.
+
+    Attributes:
+        authenticated: Whether the caller presented a valid token.
+        requested_model: As the client wrote it. None on native paths.
+        provider: From the URL. None on compat.
+    """
+
+    authenticated: bool
+    requested_model: str | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """
+    What there is to choose from.
+
+    Attributes:
+        providers: Slugs of all providers.
+    """
+
+    providers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """
+    Something to try.
+
+    Attributes:
+        model: In the provider's own naming. None on native paths, where the body says it.
+    """
+
+    provider: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    What to try, in order, and the gateway's settings.
+
+    Without steps when the gateway demands a token and there is none: then nothing may be tried.
+    """
+
+    steps: tuple[Step, ...]
+    settings: GatewaySettings
+
+
+def plan(request: PlanRequest, gateway: Gateway, catalogue: Catalogue) -> Plan:
+    """
+    Decide the steps for a request.
+
+    Raises:
+        GatewayError: BAD_CHAT_FORMAT, INVALID_PROVIDER, or NOT_FOUND for a route.
+    """
+    settings = gateway.settings
+    if settings.authentication and not request.authenticated:
+        # Who may not come in learns nothing about what is inside, not even whether the model is well-formed.
+        return Plan(steps=(), settings=settings)
+    return Plan(steps=_steps(request, catalogue), settings=settings)
+
+
+def _steps(request: PlanRequest, catalogue: Catalogue) -> tuple[Step, ...]:
+    if request.provider is not None:
+        return (_native(request.provider, catalogue),)
+    prefix, name = _split(request.requested_model or "")
+    if prefix == _ROUTE_PREFIX:
+        return _route(name)
+    return (Step(provider=_known(prefix, catalogue), model=name),)
+
+
+def _native(provider: str, catalogue: Catalogue) -> Step:
+    return Step(provider=_known(provider, catalogue), model=None)
+
+
+def _route(name: str) -> tuple[Step, ...]:
+    """Ask a stored route for its steps. There are no stored routes yet, so none is found."""
+    raise GatewayError(
+        Reason.NOT_FOUND,
+        f"There is no route named {echo(name)!r}.",
+        resource="route",
+        id=echo(name),
+        param="model",
+    )
+
+
+def _split(requested_model: str) -> tuple[str, str]:
+    prefix, slash, name = requested_model.partition("/")
+    if not (prefix and slash and name):
+        raise _bad_model("The model must be written as {provider}/{model}, such as openai/gpt-4o-mini.")
+    if len(requested_model) > _LONGEST_MODEL or not requested_model.isprintable():
+        raise _bad_model("The model's name is too long or holds unprintable characters.")
+    return prefix, name
+
+
+def _known(provider: str, catalogue: Catalogue) -> str:
+    if provider not in catalogue.providers:
+        raise GatewayError(
+            Reason.INVALID_PROVIDER,
+            f"There is no provider named {echo(provider)!r}.",
+            provider=echo(provider),
+        )
+    return provider
+
+
+def _bad_model(message: str) -> GatewayError:
+    return GatewayError(Reason.BAD_CHAT_FORMAT, message, param="model")

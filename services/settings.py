@@ -1,0 +1,69 @@
+"""
+Every setting that there is, by who reads it.
+
+A variable that is not here is refused by every process, whichever services it runs: a misspelt setting must
+not be ignored. `scripts/gen_config_docs.py` makes the reference from the same table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from kit.config import DynamicSetting, unknown
+from kit.runtime_config import RuntimeConfig
+from services.auth.config import AuthConfig
+from services.cache.config import CacheConfig
+from services.edge.config import EdgeConfig
+from services.edge.spool.config import SpoolConfig
+from services.ledger.config import LedgerConfig
+from services.providers.config import DYNAMIC_SETTINGS as PROVIDER_SETTINGS
+from services.providers.config import ProvidersConfig
+from services.providers.local.config import LocalConfig
+from services.router.config import RouterConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["COMMAND_SETTINGS", "CONFIGS", "DYNAMIC_SETTINGS", "unknown_settings"]
+
+CONFIGS: Final[Mapping[str, tuple[type, ...]]] = {
+    "every process": (RuntimeConfig,),
+    "edge": (EdgeConfig, SpoolConfig),
+    "auth": (AuthConfig,),
+    "router": (RouterConfig,),
+    "cache": (CacheConfig,),
+    "ledger": (LedgerConfig,),
+    "providers": (ProvidersConfig, LocalConfig),
+}
+
+DYNAMIC_SETTINGS: Final = (
+    *PROVIDER_SETTINGS,
+    DynamicSetting(
+        prefix="HEADRACE_PROVIDER_",
+        suffix="_ADDRESS",
+        doc="gRPC address of the process that serves a provider, when it is not one of the usual two.",
+    ),
+)
+
+# Read by the `headrace` command alone, which is above the services and so not imported here; a test compares.
+# They pass, so that one environment serves both.
+COMMAND_SETTINGS: Final = frozenset(
+    {
+        "HEADRACE_HOST",
+        "HEADRACE_PORT",
+        "HEADRACE_GRPC_PORT",
+        "HEADRACE_WORKERS",
+        "HEADRACE_ENVOY_CONCURRENCY",
+        "HEADRACE_ENVOY_LOG_LEVEL",
+        "HEADRACE_ENVOY_ACCESS_LOG",
+        "HEADRACE_ENVOY_STREAM_IDLE_TIMEOUT_S",
+        "HEADRACE_ENVOY_MAX_CONNECTIONS",
+        "HEADRACE_ENVOY_MAX_HEAP_BYTES",
+    }
+)
+
+
+def unknown_settings(env: Mapping[str, str]) -> list[str]:
+    """Return one line for each `HEADRACE_*` variable that does not exist."""
+    classes = [cls for group in CONFIGS.values() for cls in group]
+    return unknown(env, classes, DYNAMIC_SETTINGS, others=COMMAND_SETTINGS)

@@ -1,0 +1,130 @@
+"""Secrets and prompts stay where they belong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.e2e.calls import call, chat_body
+from tests.e2e.log_view import LogView
+from tests.e2e.upstreams import CLIENT_KEY, KEYS
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Launch
+    from tests.e2e.upstreams import Upstreams
+    from tests.fakes.stack import Stack, Topology
+
+BAD_TOKEN = "hr_canarycanary_" + "C4naryC4nary" * 3 + "C4naryX"
+QUERY_KEY = "sk-canary-in-query-9d2b"
+PROMPT = f"canary-prompt-{uuid.uuid4().hex}"
+
+
+async def exercise(stack: Stack, session: aiohttp.ClientSession) -> list[bytes]:
+    """Use the gateway in every way that has a secret in it, and give all answers."""
+    short, native = f"{stack.openai_base_url}/chat/completions", f"{stack.gateway_url()}/openai"
+    ours = {"cf-aig-authorization": f"Bearer {stack.token}"}
+    theirs = {"authorization": f"Bearer {CLIENT_KEY}"}
+    models = [
+        "openai/gpt-4o-mini",
+        "anthropic/claude-haiku-4-5",
+        "openai/gpt-4o-mini+status=401+message=Wrong%20key",
+        "openai/gpt-4o-mini+words=4+cut=2",
+        "openai/gpt-4o-mini+reset",
+        "nonesuch/model",
+    ]
+    answers = [
+        await call(session, short, chat_body(model, PROMPT, stream=streamed), token=stack.token)
+        for model in models
+        for streamed in (False, True)
+    ]
+    answers += [
+        await call(session, short, chat_body(models[0], PROMPT), token=BAD_TOKEN),
+        await call(session, short, chat_body(models[0], PROMPT), headers={**ours, **theirs}),
+        await call(
+            session,
+            f"{native}/chat/completions?key={QUERY_KEY}",
+            chat_body("gpt-4o-mini", PROMPT),
+            headers={**ours, **theirs},
+        ),
+        await call(session, f"{native}/models", method="GET", headers={**ours, "x-api-key": CLIENT_KEY}),
+        await call(session, short, b"{" + PROMPT.encode(), token=stack.token),
+    ]
+    page = await LogView(session, stack).page(per_page="50")
+    details = [
+        await call(session, f"{stack.logs_url}/{entry['id']}", method="GET", token=stack.token)
+        for entry in page["result"]
+    ]
+    return [answer.body for answer in (*answers, *details)] + [
+        f"{name}: {value}".encode() for answer in answers for name, value in answer.headers.items()
+    ]
+
+
+async def metrics_of(stack: Stack) -> dict[str, bytes]:
+    """Give the metrics of every process."""
+    metrics = {}
+    for path in stack.run_dir.glob("*-admin.sock"):
+        connector = aiohttp.UnixConnector(path=str(path))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            metrics[path.name] = (await call(session, "http://admin/metrics", method="GET")).body
+    return metrics
+
+
+def files_of(stack: Stack) -> dict[str, bytes]:
+    """Give everything that is on disk, but for the file that holds the token."""
+    return {
+        str(path): path.read_bytes()
+        for directory in (stack.data_dir, stack.run_dir)
+        for path in directory.rglob("*")
+        if path.is_file() and path != stack.data_dir / "token"
+    }
+
+
+@pytest.mark.parametrize("topology", ["split", "inline"])
+async def test_no_secret_and_no_prompt_where_it_should_not_be(
+    launch: Launch, topology: Topology, session: aiohttp.ClientSession, upstreams: Upstreams
+) -> None:
+    """Keys and tokens are nowhere but where they belong; prompts are in no telemetry."""
+    stack = await asyncio.to_thread(launch, topology, HEADRACE_LOG_LEVEL="debug")
+    answers = await exercise(stack, session)
+    commands = {name: str(process.cmdline()).encode() for name, process in stack.processes().items()}
+    metrics = await metrics_of(stack)
+    token = stack.token
+    await envoys_spans(upstreams, stack)
+    # Stopping flushes spans and the last log lines.
+    (await asyncio.to_thread(stack.stop)).assert_clean()
+    telemetry = {
+        "log": stack.log().encode(),
+        "spans": str(upstreams.collector.spans()).encode(),
+        **{f"metrics of {name}": text for name, text in metrics.items()},
+    }
+    everywhere = {
+        **telemetry,
+        **files_of(stack),
+        **{f"command of {name}": command for name, command in commands.items()},
+        **{f"answer {number}": answer for number, answer in enumerate(answers)},
+    }
+    secrets = [*KEYS, token, token.split("_", 2)[2], BAD_TOKEN, QUERY_KEY]
+
+    assert metrics
+    assert len(answers) > 20
+    assert leaks(everywhere, secrets) == []
+    assert leaks(telemetry, [PROMPT]) == []
+
+
+async def envoys_spans(upstreams: Upstreams, stack: Stack) -> None:
+    """Wait for Envoy's spans, which it does not send when it is stopped before their time."""
+    url = f"{stack.gateway_url()}/openai/models"
+    deadline = time.monotonic() + 10
+    while not any(span.attributes.get("http.url") == url for span in upstreams.collector.spans()):
+        assert time.monotonic() < deadline, "no span of Envoy for the last request"
+        await asyncio.sleep(0.1)
+
+
+def leaks(places: dict[str, bytes], words: list[str]) -> list[tuple[str, str]]:
+    """Name the places that have one of the words, with the word."""
+    return [(place, word) for place, text in places.items() for word in words if word.encode() in text]

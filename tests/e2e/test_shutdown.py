@@ -1,0 +1,105 @@
+"""Stopping: streams finish within a grace, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from tests.e2e.calls import DONE, call, chat_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.conftest import Launch
+    from tests.fakes.stack import Topology
+
+LIMIT_S = 5.0
+
+
+@pytest.mark.parametrize("topology", ["split", "inline"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+async def test_it_stops_within_five_seconds_and_leaves_nothing(
+    launch: Launch,
+    topology: Topology,
+    number: signal.Signals,
+    session: aiohttp.ClientSession,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A running stream gets its end, the exit status is 0, and no process, socket or port stays."""
+    stack = await asyncio.to_thread(launch, topology)
+    streaming = asyncio.create_task(
+        call(
+            session,
+            f"{stack.openai_base_url}/chat/completions",
+            chat_body("openai/gpt-4o-mini+words=60+pace=25", "to the end", stream=True),
+            token=stack.token,
+        )
+    )
+    await asyncio.sleep(0.5)
+    stopped = await asyncio.to_thread(stack.stop, number)
+    answer = await streaming
+    record_property("stopped_after_s", round(stopped.took_s, 2))
+
+    assert answer.events[-1].data == DONE
+    assert answer.text.split()[-1] == "w59"
+    stopped.assert_clean()
+    assert stopped.took_s < LIMIT_S
+
+
+async def test_an_endless_stream_does_not_hold_it_up(launch: Launch, session: aiohttp.ClientSession) -> None:
+    """A stream that outlasts the grace is ended with an error; never as if it were whole."""
+    stack = await asyncio.to_thread(launch, "split")
+    response = await session.post(
+        f"{stack.openai_base_url}/chat/completions",
+        json=chat_body("openai/gpt-4o-mini+words=2000+pace=25", "endless", stream=True),
+        headers={"authorization": f"Bearer {stack.token}"},
+    )
+    await response.content.readany()
+    stopping = asyncio.create_task(asyncio.to_thread(stack.stop))
+    body = b""
+    with contextlib.suppress(aiohttp.ClientError):
+        async for piece in response.content.iter_any():
+            body += piece
+    response.close()
+    stopped = await stopping
+
+    assert b"[DONE]" not in body
+    stopped.assert_clean()
+    assert stopped.took_s < LIMIT_S
+
+
+async def test_logs_are_flushed_before_the_end(launch: Launch, session: aiohttp.ClientSession) -> None:
+    """What was answered just before the stop is in the log after the next start."""
+    stack = await asyncio.to_thread(launch, "split")
+    url = f"{stack.openai_base_url}/chat/completions"
+    ids = [
+        (await call(session, url, chat_body("openai/gpt-4o-mini+words=3", "late"), token=stack.token)).log_id
+        for _ in range(20)
+    ]
+    (await asyncio.to_thread(stack.stop)).assert_clean()
+    await asyncio.to_thread(stack.start)
+    listed = await call(session, f"{stack.logs_url}?per_page=50", method="GET", token=stack.token)
+
+    assert sorted(entry["id"] for entry in listed.json["result"]) == sorted(ids)
+
+
+async def test_a_stop_during_the_start_leaves_nothing(launch: Launch) -> None:
+    """Ctrl-C right after the start ends everything that had begun."""
+    stack = await asyncio.to_thread(launch, "split")
+    (await asyncio.to_thread(stack.stop)).assert_clean()
+    began = time.monotonic()
+    starting = asyncio.create_task(asyncio.to_thread(stack.start))
+    await asyncio.sleep(0.8)
+    stopped = await asyncio.to_thread(stack.stop, signal.SIGINT)
+    await asyncio.wait([starting])
+
+    assert starting.exception() is not None or time.monotonic() - began < LIMIT_S
+    assert stopped.processes == ()
+    assert stopped.sockets == ()
+    assert stopped.open_ports == ()

@@ -1,0 +1,308 @@
+"""
+The services around the edge, as fakes in the same process, and an edge between them and a client.
+
+What the provider does is said by the test: `peers.provider.script` is the list of parts that it sends, or an
+error that it raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import prometheus_client
+
+from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
+from headrace.common.v1 import http_pb2, lifetime_pb2, usage_pb2
+from headrace.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
+from headrace.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
+from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
+from kit.config import load
+from kit.errors import GatewayError, Reason
+from kit.rpc.endpoint import endpoints
+from kit.rpc.inline import InlineRegistry
+from kit.runtime_config import RuntimeConfig
+from kit.service import Binding, Runtime, Service
+from kit.telemetry.tracing import Tracing
+from services.edge.app import build
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from headrace.ledger.v1 import log_entry_pb2
+
+__all__ = ["TOKEN", "Peers", "chunk", "edge_between", "head", "tail"]
+
+TOKEN = "hr_abcdefghijkl_" + "s" * 43
+Part = provider_service_pb2.InvokeResponse
+
+
+def head(status: int = 200, content_type: str = "application/json", **fields: Any) -> Part:
+    """Give the beginning of a provider's answer."""
+    headers = [http_pb2.Header(name="content-type", value=content_type.encode())]
+    return Part(head=provider_service_pb2.Head(status=status, headers=headers, **fields))
+
+
+def chunk(data: bytes) -> Part:
+    """Give a piece of a provider's answer."""
+    return Part(chunk=provider_service_pb2.Chunk(data=data))
+
+
+def tail(**fields: Any) -> Part:
+    """Give the end of a provider's answer."""
+    fields.setdefault("usage", usage_pb2.Usage(input_tokens=3, output_tokens=5))
+    return Part(tail=provider_service_pb2.Tail(**fields))
+
+
+def _lifetime() -> lifetime_pb2.Lifetime:
+    lifetime = lifetime_pb2.Lifetime(generation=1, scope="local")
+    lifetime.reuse_for.seconds = 60
+    lifetime.grace.seconds = 60
+    return lifetime
+
+
+class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
+    """Knows one token, of the account `local`."""
+
+    def __init__(self) -> None:
+        self.permissions = [
+            auth_service_pb2.PERMISSION_AI_GATEWAY_RUN,
+            auth_service_pb2.PERMISSION_AI_GATEWAY_READ,
+        ]
+        self.restrictions = auth_service_pb2.Restrictions()
+        self.failure: GatewayError | None = None
+        self.asked = 0
+
+    async def Authenticate(self, request: Any, context: Any) -> auth_service_pb2.AuthenticateResponse:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        if request.token != TOKEN or request.account_id != "local":
+            raise GatewayError(Reason.UNAUTHENTICATED, "Unauthorized")
+        principal = auth_service_pb2.Principal(
+            account_id="local", token_id="t1", permissions=self.permissions, restrictions=self.restrictions
+        )
+        return auth_service_pb2.AuthenticateResponse(principal=principal, lifetime=_lifetime())
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[auth_service_pb2.WatchResponse]:
+        yield auth_service_pb2.WatchResponse(invalidation=lifetime_pb2.Invalidation(generation=1))
+        await asyncio.Event().wait()
+
+
+class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
+    """Plans one step for `{provider}/{model}`; the gateway `default` alone exists."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.steps: list[router_service_pb2.Step] | None = None
+        self.settings = {"authentication": True, "collect_logs": True, "collect_payloads": True}
+
+    async def Plan(self, request: Any, context: Any) -> router_service_pb2.PlanResponse:
+        self.asked += 1
+        if request.caller.gateway_id != "default":
+            raise GatewayError(Reason.GATEWAY_NOT_FOUND, "Please configure the gateway.", gateway_id="x")
+        provider, _, model = request.requested_model.partition("/")
+        if request.requested_model and not model:
+            raise GatewayError(Reason.BAD_CHAT_FORMAT, "The model has no provider prefix.", param="model")
+        provider = request.provider or provider
+        if provider == "nope":
+            raise GatewayError(Reason.INVALID_PROVIDER, "Invalid provider", provider=provider)
+        answer = router_service_pb2.PlanResponse(
+            steps=self.steps or [router_service_pb2.Step(provider=provider, model=model)],
+            lifetime=_lifetime(),
+        )
+        for name, value in self.settings.items():
+            setattr(answer.settings, name, value)
+        return answer
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[router_service_pb2.WatchResponse]:
+        yield router_service_pb2.WatchResponse(invalidation=lifetime_pb2.Invalidation(generation=1))
+        await asyncio.Event().wait()
+
+
+class FakeCache(cache_service_pb2_grpc.CacheServiceServicer):
+    """Keeps everything for ever."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, cache_service_pb2.Entry] = {}
+        self.ttls: list[int] = []
+        self.failure: GatewayError | None = None
+        self.looked_up: list[cache_service_pb2.LookupRequest] = []
+
+    async def Lookup(self, request: Any, context: Any) -> cache_service_pb2.LookupResponse:
+        self.looked_up.append(request)
+        if self.failure is not None:
+            raise self.failure
+        key = hashlib.sha256(request.body + request.custom_key.encode() + request.credential_digest).digest()
+        return cache_service_pb2.LookupResponse(
+            key=key, entry=self.entries.get(key) if request.read else None
+        )
+
+    async def Store(self, request: Any, context: Any) -> cache_service_pb2.StoreResponse:
+        self.entries[request.key] = request.entry
+        self.ttls.append(request.ttl.seconds)
+        return cache_service_pb2.StoreResponse(stored=True)
+
+
+class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
+    """Sends what the test wrote: first each of `earlier`, one a call, then `script` for ever."""
+
+    def __init__(self) -> None:
+        self.script: Sequence[Part | GatewayError | Callable[[], Any]] = ()
+        self.earlier: list[Sequence[Part | GatewayError]] = []
+        self.requests: list[provider_service_pb2.InvokeRequest] = []
+        self.closed = asyncio.Event()
+
+    async def Invoke(self, request: Any, context: Any) -> AsyncIterator[Part]:
+        self.requests.append(request)
+        script = self.earlier.pop(0) if self.earlier else self.script
+        try:
+            for part in script:
+                if isinstance(part, GatewayError):
+                    raise part
+                if callable(part):
+                    await part()
+                else:
+                    yield part
+        finally:
+            self.closed.set()
+
+    async def ListModels(self, request: Any, context: Any) -> provider_service_pb2.ListModelsResponse:
+        if request.provider == "anthropic":
+            raise GatewayError(Reason.UPSTREAM_UNREACHABLE, "away")
+        return provider_service_pb2.ListModelsResponse(
+            models=[provider_service_pb2.Model(provider=request.provider, model="m")]
+        )
+
+
+class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
+    """Keeps entries in a list."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, log_entry_pb2.LogEntry] = {}
+        self.recorded = asyncio.Event()
+
+    async def Record(self, request_iterator: Any, context: Any) -> ledger_service_pb2.RecordResponse:
+        count = 0
+        async for request in request_iterator:
+            for entry in request.entries:
+                count += 1
+                self.entries.setdefault(entry.id, entry)
+        self.recorded.set()
+        return ledger_service_pb2.RecordResponse(recorded_count=count)
+
+    async def List(self, request: Any, context: Any) -> ledger_service_pb2.ListResponse:
+        return ledger_service_pb2.ListResponse(entries=self.entries.values(), total_count=len(self.entries))
+
+    async def Get(self, request: Any, context: Any) -> ledger_service_pb2.GetResponse:
+        return ledger_service_pb2.GetResponse(entry=self._find(request.id))
+
+    async def GetPayload(self, request: Any, context: Any) -> ledger_service_pb2.GetPayloadResponse:
+        return ledger_service_pb2.GetPayloadResponse(payload=self._find(request.id).payload)
+
+    def _find(self, log_id: str) -> log_entry_pb2.LogEntry:
+        if log_id not in self.entries:
+            raise GatewayError(Reason.NOT_FOUND, "There is no such log entry.", resource="log", id=log_id)
+        return self.entries[log_id]
+
+
+class Peers:
+    """Everything around the edge, and a client of it."""
+
+    def __init__(self) -> None:
+        self.auth = FakeAuth()
+        self.router = FakeRouter()
+        self.cache = FakeCache()
+        self.provider = FakeProvider()
+        self.ledger = FakeLedger()
+        self.base = ""
+        self.client: aiohttp.ClientSession
+        self.runtime: Runtime
+
+    async def entry(self) -> log_entry_pb2.LogEntry:
+        """Wait for the one log entry there will be."""
+        async with asyncio.timeout(5):
+            await self.ledger.recorded.wait()
+        await asyncio.sleep(0.15)
+        (entry,) = self.ledger.entries.values()
+        return entry
+
+    def bindings(self) -> dict[str, tuple[str, Any, object]]:
+        """Give the fakes with what registers them."""
+        registered = {
+            "auth": ("auth.v1.AuthService", auth_service_pb2_grpc, self.auth),
+            "router": ("router.v1.RouterService", router_service_pb2_grpc, self.router),
+            "cache": ("cache.v1.CacheService", cache_service_pb2_grpc, self.cache),
+            "providers": ("provider.v1.ProviderService", provider_service_pb2_grpc, self.provider),
+            "ledger": ("ledger.v1.LedgerService", ledger_service_pb2_grpc, self.ledger),
+        }
+        return {
+            name: (
+                f"headrace.{service}",
+                getattr(module, f"add_{service.split('.')[-1]}Servicer_to_server"),
+                servicer,
+            )
+            for name, (service, module, servicer) in registered.items()
+        }
+
+
+@asynccontextmanager
+async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
+    """
+    Run an edge over HTTP on an ephemeral port, with fakes behind it.
+
+    Args:
+        tmp_path: Data directory.
+        **settings: Further settings, without `HEADRACE_` and in lower case.
+    """
+    peers = Peers()
+    port = _free_port()
+    env = {
+        "HEADRACE_DATA_DIR": str(tmp_path),
+        "HEADRACE_EDGE_LISTEN_HTTP": f"127.0.0.1:{port}",
+        "HEADRACE_SPOOL_INTERVAL_S": "0.01",
+        **{f"HEADRACE_{name.upper()}": value for name, value in settings.items()},
+    }
+    names = [*peers.bindings(), "providers-local", "edge"]
+    inline = InlineRegistry(names)
+    tracing = Tracing("fakes")
+    for name, (full_name, add, servicer) in peers.bindings().items():
+        binding = Binding(service=full_name, add=add, servicer=servicer, callers=frozenset({"edge"}))
+        found = endpoints(binding, tracing)
+        inline.add(name, found)
+        if name == "providers":
+            inline.add("providers-local", found)
+    runtime = Runtime(
+        name="edge",
+        env=env,
+        settings=load(RuntimeConfig, {**env, "HEADRACE_PROCESS": "edge-0"}),
+        tracing=Tracing("edge"),
+        metrics=prometheus_client.CollectorRegistry(),
+        inline=inline,
+        addresses={},
+    )
+    async with AsyncExitStack() as stack:
+        service: Service = await stack.enter_async_context(build(runtime))
+        inline.add("edge", [each for binding in service.bindings for each in endpoints(binding, tracing)])
+        assert service.start is not None
+        assert service.drain is not None
+        await service.start()
+        stack.push_async_callback(service.drain, 1.0)
+        peers.base = f"http://127.0.0.1:{port}"
+        peers.client = await stack.enter_async_context(aiohttp.ClientSession(peers.base))
+        peers.runtime = runtime
+        yield peers
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port

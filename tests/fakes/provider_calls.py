@@ -1,0 +1,206 @@
+"""
+Calls of the provider service in tests: the real servicer with real adapters, in front of a fake upstream.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from headrace.common.v1 import caller_pb2, http_pb2, usage_pb2
+from headrace.provider.v1 import provider_service_pb2 as pb
+from headrace.router.v1 import gateway_pb2
+from kit.clock import SystemClock
+from kit.errors import GatewayError
+from kit.secret import Secret
+from kit.telemetry.tracing import Tracing
+from services.providers.app import make_adapter
+from services.providers.config import ProvidersConfig, ProviderSettings
+from services.providers.models import ModelLists
+from services.providers.registry import PROVIDERS
+from services.providers.server import ProviderServicer
+from services.providers.telemetry import AttemptTelemetry
+from services.providers.upstream import Timeouts, Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+Json = dict[str, Any]
+CALLER = caller_pb2.Caller(account_id="local", gateway_id="default")
+MESSAGES = [{"role": "user", "content": "Hello?"}]
+QUICK = Timeouts(connect_s=2.0, first_byte_s=5.0, idle_s=5.0, total_s=10.0)
+
+
+@dataclass(slots=True)
+class Invoked:
+    """What came of one `Invoke`."""
+
+    head: pb.Head | None = None
+    chunks: list[bytes] = field(default_factory=list)
+    usages: list[usage_pb2.Usage] = field(default_factory=list)
+    tail: pb.Tail | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(self.chunks)
+
+    @property
+    def json(self) -> Any:
+        """The whole body, parsed."""
+        return orjson.loads(self.body)
+
+    @property
+    def events(self) -> list[Any]:
+        """The `data:` of each event, parsed; `[DONE]` as it is."""
+        lines = [line[6:] for line in self.body.decode().split("\n") if line.startswith("data: ")]
+        return [line if line == "[DONE]" else orjson.loads(line) for line in lines]
+
+    def header(self, name: str) -> list[str]:
+        """All values of a header."""
+        assert self.head is not None
+        return [header.value.decode() for header in self.head.headers if header.name == name]
+
+    @property
+    def started(self) -> pb.Head:
+        """The head, which must be there."""
+        assert self.head is not None
+        return self.head
+
+    @property
+    def ended(self) -> pb.Tail:
+        """The tail, which must be there."""
+        assert self.tail is not None
+        return self.tail
+
+
+def text_of(invoked: Invoked) -> str:
+    """Return the text of a streamed chat answer."""
+    choices = [event["choices"] for event in invoked.events if event != "[DONE]" and "choices" in event]
+    return "".join(choice["delta"].get("content") or "" for rows in choices for choice in rows)
+
+
+def failure_class(failure: pb.Failure) -> str:
+    """Return the class of a failure without its prefix."""
+    return pb.FailureClass.Name(getattr(failure, "class")).removeprefix("FAILURE_CLASS_")
+
+
+def timeouts_message(**seconds: float) -> gateway_pb2.Timeouts:
+    """Write time-outs: connect, first_byte, idle, total."""
+    made = gateway_pb2.Timeouts()
+    for name, value in seconds.items():
+        getattr(made, name).CopyFrom(Duration(seconds=int(value), nanos=round(value % 1 * 1e9)))
+    return made
+
+
+def chat_request(provider: str, model: str, *, stream: bool = False, **given: Any) -> pb.InvokeRequest:
+    """Write a call in the OpenAI chat dialect; `body` adds members, `headers` replaces the credential."""
+    headers: Mapping[str, str] = given.get("headers", {"authorization": "Bearer sk-test"})
+    body: Json = {"model": f"{provider}/{model}", "messages": MESSAGES} | given.get("body", {})
+    if stream:
+        body["stream"] = True
+    return pb.InvokeRequest(
+        caller=CALLER,
+        provider=provider,
+        model=model,
+        client_dialect=given.get("dialect", http_pb2.DIALECT_OPENAI_CHAT),
+        body=given["raw"] if "raw" in given else orjson.dumps(body),
+        stream=stream,
+        headers=[http_pb2.Header(name=name, value=value.encode()) for name, value in headers.items()],
+        credential=pb.CredentialSource(
+            request_only=given.get("request_only", False), alias=given.get("alias", "")
+        ),
+        timeouts=given.get("timeouts"),
+        strict_translation=given.get("strict", False),
+    )
+
+
+def native_request(provider: str, path: str, **given: Any) -> pb.InvokeRequest:
+    """Write a native call."""
+    headers: Mapping[str, str] = given.get("headers", {"authorization": "Bearer sk-test"})
+    body = given.get("body", b"")
+    return pb.InvokeRequest(
+        caller=CALLER,
+        provider=provider,
+        client_dialect=http_pb2.DIALECT_NATIVE,
+        body=body if isinstance(body, bytes) else orjson.dumps(body),
+        headers=[http_pb2.Header(name=name, value=value.encode()) for name, value in headers.items()],
+        native=pb.NativeTarget(method=given.get("method", "POST"), path=path, query=given.get("query", "")),
+        timeouts=given.get("timeouts"),
+    )
+
+
+@dataclass(slots=True)
+class ProviderHarness:
+    """The provider service without gRPC around it."""
+
+    servicer: ProviderServicer
+    registry: CollectorRegistry
+
+    async def invoke(self, request: pb.InvokeRequest) -> Invoked:
+        """Run a call to its end; what is wrong before the head is raised."""
+        invoked = Invoked()
+        async for response in self.servicer.Invoke(request, None):
+            match response.WhichOneof("part"):
+                case "head":
+                    assert invoked.head is None
+                    invoked.head = response.head
+                case "chunk":
+                    assert invoked.head is not None
+                    assert invoked.tail is None
+                    invoked.chunks.append(response.chunk.data)
+                    if response.chunk.HasField("usage"):
+                        invoked.usages.append(response.chunk.usage)
+                case "tail":
+                    assert invoked.tail is None
+                    invoked.tail = response.tail
+        return invoked
+
+    async def failing(self, request: pb.InvokeRequest) -> GatewayError:
+        """Run a call that must fail before its head, and return its error."""
+        try:
+            await self.invoke(request)
+        except GatewayError as error:
+            return error
+        raise AssertionError("the call did not fail")
+
+
+@asynccontextmanager
+async def provider_harness(
+    base_url: str,
+    *,
+    timeouts: Timeouts = QUICK,
+    operator_key: str | None = None,
+    tracing: Tracing | None = None,
+    **config: Any,
+) -> AsyncIterator[ProviderHarness]:
+    """Run every provider of the registry in front of one upstream."""
+    settings = replace(ProvidersConfig(), **config)
+    registry = CollectorRegistry()
+    key = Secret(operator_key) if operator_key else None
+    adapters = {
+        slug: make_adapter(row, ProviderSettings(slug=slug, base_url=URL(base_url), api_key=key), settings)
+        for slug, row in PROVIDERS.items()
+    }
+    upstream = Upstream(settings)
+    try:
+        yield ProviderHarness(
+            servicer=ProviderServicer(
+                adapters=adapters,
+                upstream=upstream,
+                timeouts=timeouts,
+                models=ModelLists(upstream, timeouts, reuse_s=60.0, clock=SystemClock()),
+                telemetry=AttemptTelemetry(tracing or Tracing("providers"), registry),
+                log=structlog.get_logger(),
+            ),
+            registry=registry,
+        )
+    finally:
+        await upstream.close()

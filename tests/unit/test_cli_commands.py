@@ -1,0 +1,358 @@
+"""The command line: durations, help, and the commands that call a running installation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+from typer.testing import CliRunner
+
+from cli.__main__ import app
+from cli.durations import parse_duration
+from cli.token_command import public_part
+from headrace.auth.v1 import auth_service_pb2 as auth_pb
+from headrace.auth.v1 import auth_service_pb2_grpc as auth_grpc
+from headrace.ledger.v1 import ledger_service_pb2 as ledger_pb
+from headrace.ledger.v1 import ledger_service_pb2_grpc as ledger_grpc
+from headrace.ledger.v1 import log_entry_pb2
+from kit.errors import GatewayError, Reason
+from kit.rpc import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECRET = "hr_abcdefghijkl_" + "s" * 43
+
+
+class FakeTokens(auth_grpc.TokenServiceServicer):
+    """Keeps tokens in memory, and remembers who called."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, auth_pb.Token] = {}
+        self.callers: list[Any] = []
+
+    async def CreateToken(
+        self, request: auth_pb.CreateTokenRequest, context: Any
+    ) -> auth_pb.CreateTokenResponse:
+        """Make one."""
+        self.callers.append(dict(context.invocation_metadata())["headrace-caller"])
+        token = auth_pb.Token(
+            id="abcdefghijkl",
+            account_id=request.account_id,
+            name=request.name,
+            permissions=request.permissions or [auth_pb.PERMISSION_AI_GATEWAY_RUN],
+            restrictions=request.restrictions,
+        )
+        token.create_time.GetCurrentTime()
+        if request.HasField("expire_time"):
+            token.expire_time.CopyFrom(request.expire_time)
+        self.tokens[token.id] = token
+        return auth_pb.CreateTokenResponse(token=token, secret=SECRET)
+
+    async def ListTokens(
+        self, request: auth_pb.ListTokensRequest, context: Any
+    ) -> auth_pb.ListTokensResponse:
+        """List them in two pages."""
+        found = [token for token in self.tokens.values() if token.account_id == request.account_id]
+        if request.page_token:
+            return auth_pb.ListTokensResponse(tokens=found[1:])
+        return auth_pb.ListTokensResponse(tokens=found[:1], next_page_token="more")
+
+    async def RevokeToken(
+        self, request: auth_pb.RevokeTokenRequest, context: Any
+    ) -> auth_pb.RevokeTokenResponse:
+        """Revoke one."""
+        if request.token_id not in self.tokens:
+            error = GatewayError(Reason.NOT_FOUND, "The account has no such token.")
+            await context.abort(*status.encode(error))
+        token = self.tokens[request.token_id]
+        token.revoke_time.GetCurrentTime()
+        return auth_pb.RevokeTokenResponse(token=token)
+
+
+class FakeLedger(ledger_grpc.LedgerServiceServicer):
+    """Lists the entries that it was given."""
+
+    def __init__(self) -> None:
+        self.entries: list[log_entry_pb2.LogEntry] = []
+
+    async def List(self, request: ledger_pb.ListRequest, context: Any) -> ledger_pb.ListResponse:
+        """List, as the ledger does."""
+        found = [entry for entry in self.entries if entry.id > request.after_id]
+        if not request.ascending:
+            found.reverse()
+        return ledger_pb.ListResponse(entries=found[: request.page_size], total_count=len(found))
+
+
+@contextmanager
+def served(address: str, register: Callable[[grpc.aio.Server], None]) -> Iterator[None]:
+    """Serve in a thread with a loop of its own: the command line runs its own loop."""
+    started, stop = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        server = grpc.aio.server()
+        register(server)
+        server.add_insecure_port(address)
+        await server.start()
+        started.set()
+        await stop.wait()
+        await server.stop(0)
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread.start()
+    started.wait(10)
+    try:
+        yield
+    finally:
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join(10)
+
+
+@pytest.fixture
+def run_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A run directory that the command line looks in."""
+    with tempfile.TemporaryDirectory(prefix="hr-") as directory:
+        monkeypatch.setenv("HEADRACE_RUN_DIR", directory)
+        monkeypatch.setenv("HEADRACE_DATA_DIR", f"{directory}/data")
+        yield Path(directory)
+
+
+@pytest.fixture
+def tokens(run_dir: Path) -> Iterator[FakeTokens]:
+    """A token service where auth would be."""
+    servicer = FakeTokens()
+
+    def register(server: grpc.aio.Server) -> None:
+        auth_grpc.add_TokenServiceServicer_to_server(servicer, server)
+
+    with served(f"unix:{run_dir}/auth.sock", register):
+        yield servicer
+
+
+@pytest.fixture
+def ledger(run_dir: Path) -> Iterator[FakeLedger]:
+    """A ledger where the ledger would be."""
+    servicer = FakeLedger()  # type: ignore[abstract]  # the other RPCs are UNIMPLEMENTED
+
+    def register(server: grpc.aio.Server) -> None:
+        ledger_grpc.add_LedgerServiceServicer_to_server(servicer, server)
+
+    with served(f"unix:{run_dir}/ledger.sock", register):
+        yield servicer
+
+
+def headrace(*arguments: str) -> Any:
+    """Run the command."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+class TestDurations:
+    """Durations as people write them."""
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("30d", timedelta(days=30)),
+            ("1h30m", timedelta(minutes=90)),
+            (" 2W ", timedelta(weeks=2)),
+            ("45s", timedelta(seconds=45)),
+        ],
+    )
+    def test_good(self, text: str, expected: timedelta) -> None:
+        """Numbers with units are added up."""
+        assert parse_duration(text) == expected
+
+    @pytest.mark.parametrize("text", ["", "30", "d", "0d", "-1d", "1.5h", "1y", "999999999w", "1d x"])
+    def test_bad(self, text: str) -> None:
+        """Anything else is refused."""
+        with pytest.raises(ValueError, match="is not"):
+            parse_duration(text)
+
+
+class TestToken:
+    """`headrace token`."""
+
+    def test_create(self, tokens: FakeTokens) -> None:
+        """The secret stands alone on standard output, once; the caller is the command line."""
+        options = [
+            "--permission",
+            "read",
+            "--permission",
+            "edit",
+            "--provider",
+            "openai",
+            "--expires-in",
+            "30d",
+        ]
+        result = headrace("token", "create", "--name", "ci", *options)
+
+        assert (result.exit_code, result.stdout) == (0, f"{SECRET}\n")
+        assert tokens.callers == ["cli"]
+        token = tokens.tokens["abcdefghijkl"]
+        assert list(token.permissions) == [
+            auth_pb.PERMISSION_AI_GATEWAY_READ,
+            auth_pb.PERMISSION_AI_GATEWAY_EDIT,
+        ]
+        assert (token.account_id, list(token.restrictions.providers)) == ("local", ["openai"])
+        left = token.expire_time.ToDatetime(UTC) - datetime.now(UTC)
+        assert timedelta(days=29) < left <= timedelta(days=30)
+
+    def test_create_json(self, tokens: FakeTokens) -> None:
+        """For machines there is one JSON object."""
+        result = headrace("token", "create", "--name", "ci", "--json")
+        report = json.loads(result.stdout)
+
+        assert (report["secret"], report["token"]["permissions"]) == (SECRET, ["run"])
+        assert report["token"]["expire_time"] is None
+
+    def test_bad_duration(self, tokens: FakeTokens) -> None:
+        """A duration that is none is refused before anything is made."""
+        result = headrace("token", "create", "--name", "ci", "--expires-in", "soon")
+
+        assert (result.exit_code, tokens.tokens) == (2, {})
+        assert "30d" in result.stderr
+
+    def test_list_and_revoke(self, tokens: FakeTokens) -> None:
+        """A token that was made is listed, can be revoked by its id or by itself, and is then said to be."""
+        headrace("token", "create", "--name", "ci")
+        listed = headrace("token", "list")
+        revoked = headrace("token", "revoke", SECRET)
+        after = json.loads(headrace("token", "list", "--json").stdout)
+
+        assert re.search(r"abcdefghijkl +ci +run", listed.stdout)
+        assert SECRET not in listed.stdout
+        assert "is revoked" in revoked.stdout
+        assert [token["state"] for token in after] == ["revoked"]
+
+    def test_revoke_unknown(self, tokens: FakeTokens) -> None:
+        """What the service refuses is said in its words, without a traceback."""
+        result = headrace("token", "revoke", "nobody")
+
+        assert result.exit_code == 1
+        assert "no such token" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize("text", [SECRET, "hr_abcdefghijkl", "abcdefghijkl", " abcdefghijkl\n"])
+    def test_public_part(self, text: str) -> None:
+        """A token, its public part and its id all name it."""
+        assert public_part(text) == "abcdefghijkl"
+
+    def test_not_running(self, run_dir: Path) -> None:
+        """Without an installation the answer says how to start one."""
+        result = headrace("token", "list")
+
+        assert result.exit_code == 1
+        assert "headrace up" in result.stderr
+
+
+def entry(number: int) -> log_entry_pb2.LogEntry:
+    """Make a log entry."""
+    made = log_entry_pb2.LogEntry(
+        id=f"{number:036d}",
+        requested_model="openai/gpt",
+        status=200,
+        payload=log_entry_pb2.Payload(request=b"private"),
+    )
+    made.create_time.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
+    made.usage.input_tokens = number
+    return made
+
+
+class TestLogs:
+    """`headrace logs tail`."""
+
+    def test_latest(self, ledger: FakeLedger) -> None:
+        """The latest entries come oldest first."""
+        ledger.entries = [entry(number) for number in range(10)]
+        result = headrace("logs", "tail", "-n", "3")
+
+        lines = result.stdout.splitlines()
+        assert [line.split()[-1] for line in lines[1:]] == [f"{number:036d}" for number in (7, 8, 9)]
+        assert "9+?" in lines[-1]
+
+    def test_json(self, ledger: FakeLedger) -> None:
+        """For machines each entry is a line of JSON, without bodies."""
+        ledger.entries = [entry(1)]
+        [line] = headrace("logs", "tail", "--json").stdout.splitlines()
+
+        assert json.loads(line)["requested_model"] == "openai/gpt"
+        assert "payload" not in json.loads(line)
+
+    def test_none(self, ledger: FakeLedger) -> None:
+        """Nothing recorded, nothing shown."""
+        assert headrace("logs", "tail", "--json").stdout == ""
+
+    def test_not_running(self, run_dir: Path) -> None:
+        """Without an installation the answer says how to start one."""
+        result = headrace("logs", "tail")
+
+        assert result.exit_code == 1
+        assert "headrace up" in result.stderr
+
+
+async def test_follow(run_dir: Path) -> None:
+    """Following shows what is recorded later, each entry once."""
+    from cli.logs_command import _entries
+    from kit.config import load
+    from kit.runtime_config import RuntimeConfig
+
+    servicer = FakeLedger()  # type: ignore[abstract]  # the other RPCs are UNIMPLEMENTED
+    servicer.entries = [entry(1)]
+    server = grpc.aio.server()
+    ledger_grpc.add_LedgerServiceServicer_to_server(servicer, server)
+    server.add_insecure_port(f"unix:{run_dir}/ledger.sock")
+    await server.start()
+    runtime = load(RuntimeConfig, {"HEADRACE_RUN_DIR": str(run_dir)})
+    shown = []
+    async with asyncio.timeout(10):
+        async for found in _entries(runtime, "local", "", 5, follow=True):
+            shown.append(int(found.id))
+            if len(shown) == 4:
+                break
+            if found.id == servicer.entries[-1].id:
+                servicer.entries += [entry(len(servicer.entries) + number) for number in (1, 2)]
+    await server.stop(0)
+
+    assert shown == [1, 2, 3, 4]
+
+
+class TestHelp:
+    """What the command says about itself."""
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["--help"],
+            ["up", "--help"],
+            ["serve", "--help"],
+            ["token", "--help"],
+            ["token", "create", "--help"],
+            ["logs", "tail", "--help"],
+            ["doctor", "--help"],
+        ],
+    )
+    def test_help(self, words: list[str]) -> None:
+        """Every command explains itself."""
+        result = headrace(*words)
+
+        assert result.exit_code == 0
+        assert "Usage: headrace" in result.stdout.replace("root", "headrace")
+
+    def test_alone(self) -> None:
+        """Alone it shows what there is."""
+        assert "up" in headrace().output
+
+    def test_version(self) -> None:
+        """The version is the package's."""
+        assert re.fullmatch(r"headrace \d+\.\d+\.\d+\n", headrace("version").stdout)
