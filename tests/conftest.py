@@ -1,15 +1,25 @@
 """
-What holds for every test: no network but loopback, and reproducible property-based tests.
+What holds for every test: no network but loopback, reproducible property-based tests, and which tests share a
+worker.
 
 Warnings are errors (`filterwarnings` in pyproject.toml).
 """
 
 from __future__ import annotations
 
+import re
+from typing import TYPE_CHECKING
+
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
 
 LOOPBACK = "127.0.0.1,::1"
+# A test that shares the stack of a topology; see tests/e2e/topologies.py.
+SHARED_STACK = re.compile(r"^tests/e2e/.*\[(split|inline)[-\]]")
 
 # Times are not asserted, and a test run leaves no file behind in the source tree.
 hypothesis.settings.register_profile("headrace", deadline=None, database=None, print_blob=True)
@@ -21,6 +31,27 @@ def pytest_configure(config: pytest.Config) -> None:
     """Restrict sockets before pytest-socket reads its options, however pytest was called."""
     config.option.allow_hosts = LOOPBACK
     config.option.allow_unix_socket = True
+
+
+class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """
+    Keeps tests that share a stack on one worker, and those of one file elsewhere.
+
+    What `--dist loadgroup` and `xdist_group` are for; but pytest-xdist 3.8 writes groups where pytest 9.2 no
+    longer reads them, and schedules as if there were none.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        if shared := SHARED_STACK.search(nodeid):
+            return f"e2e-{shared[1]}"
+        # Tests with a stack of their own take long: each is a piece of work by itself.
+        return nodeid if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> StackScheduling | None:
+    """Choose which worker runs which tests."""
+    return StackScheduling(config, log) if config.getvalue("dist") in {"load", "loadgroup"} else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -67,6 +67,16 @@ class Relay(Protocol):
 
     outcome: Outcome
 
+    @property
+    def read_ahead(self) -> bool:
+        """True when `next` has something to return without waiting."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """True when nothing but the tail is left."""
+        ...
+
     async def head(self) -> pb.InvokeResponse:
         """
         Return how the answer begins.
@@ -122,7 +132,18 @@ class _Relay:
         self._provider = provider
         self._failed: pb.Failure | None = None
         self._pending = b""
+        self._ended = False
         self.outcome = Outcome(status=answer.status, first_byte_s=answer.first_byte_at - answer.started)
+
+    @property
+    def read_ahead(self) -> bool:
+        """True when `next` has something to return without waiting."""
+        return bool(self._pending)
+
+    @property
+    def over(self) -> bool:
+        """True when nothing but the tail is left."""
+        return self._ended and not self._pending
 
     def tail(self) -> pb.InvokeResponse:
         """Return how the answer ended."""
@@ -173,7 +194,7 @@ class ErrorRelay(_Relay):
         except BrokenAnswerError:
             body = b""  # the status alone has to do
         error = self._reading.error(answer.status, body, answer.headers())
-        self._pending = error.body
+        self._pending, self._ended = error.body, True
         self.outcome.failure_class = error.failure_class
         failed = convert.failure(
             error.failure_class,
@@ -211,6 +232,7 @@ class WholeRelay(_Relay):
         outcome.usage, outcome.finish_reason = read.usage, read.finish_reason
         outcome.served_model = read.served_model
         notes = (*self._exchange.notes, *read.warnings)
+        self._ended = True
         if failure is not None:
             self._pending = failure.body or read.body
             failed = self._fail(failure.failure_class, failure.message, reported=bool(self._pending))
@@ -248,9 +270,11 @@ class RawRelay(_Relay):
             data = await self._answer.read()
         except BrokenAnswerError as error:
             self._failed = self._fail(_CLASSES[error.trouble], error.message, reported=False)
+            self._ended = True
             return None
         if not data:
             self._meter()
+            self._ended = True
             return None
         if not self._kept_bytes:
             self._answer.content_began()
@@ -273,7 +297,6 @@ class StreamRelay(_Relay):
     def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
         super().__init__(exchange, answer, provider)
         self._machine = exchange.reading.stream()
-        self._over = False
         self._events = 0
         self._estimate_at = 1 if exchange.operation else 0
         self._reported: UsageCounts | None = None
@@ -282,7 +305,7 @@ class StreamRelay(_Relay):
         """Read up to the first content: until then the answer can still turn out to be an error."""
         answer, machine = self._answer, self._machine
         # Comments, which keep a connection open, are passed on in time, but are no content.
-        while b"data:" not in self._pending and not self._over and machine.failure is None:
+        while b"data:" not in self._pending and not self._ended and machine.failure is None:
             try:
                 data = await answer.read()
             except BrokenAnswerError as error:
@@ -296,7 +319,7 @@ class StreamRelay(_Relay):
             return convert.head(
                 answer.status, headers, served_model=machine.served_model, notes=self._exchange.notes
             )
-        self._over = not self._reading.verbatim
+        self._ended = not self._reading.verbatim
         if self._reading.verbatim:
             failed = self._fail(failure.failure_class, failure.message, reported=True)
             return convert.head(answer.status, headers, failed=failed)
@@ -311,7 +334,7 @@ class StreamRelay(_Relay):
         if data:
             self._pending = b""
         while not data:
-            if self._over:
+            if self._ended:
                 return None
             data = await self._read()
         return convert.chunk(data, self._used(data))
@@ -335,12 +358,12 @@ class StreamRelay(_Relay):
         try:
             data = await self._answer.read()
         except BrokenAnswerError as error:
-            self._over = True
+            self._ended = True
             return machine.fail(_CLASSES[error.trouble], error.message)
         return machine.feed(data) if data else self._finish()
 
     def _finish(self) -> bytes:
-        self._over = True
+        self._ended = True
         return self._machine.finish()
 
     def _used(self, data: bytes) -> UsageCounts | None:

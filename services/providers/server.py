@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProviderServicer"]
 
+_NOTHING = pb.InvokeResponse()
+
 
 class ProviderServicer(ProviderServiceServicer):
     """
@@ -74,10 +76,14 @@ class ProviderServicer(ProviderServiceServicer):
             try:
                 relay = relay_for(exchange, answer, stream=call.stream, provider=request.provider)
                 attempt.relay = relay
-                yield await relay.head()
-                while (part := await relay.next()) is not None:
-                    yield part
-                yield relay.tail()
+                message = await relay.head()
+                if relay.read_ahead:
+                    message.MergeFrom(await relay.next() or _NOTHING)
+                while not relay.over:
+                    yield message
+                    message = await relay.next() or pb.InvokeResponse()
+                message.MergeFrom(relay.tail())
+                yield message
             finally:
                 # Also when the caller has gone: the provider's connection is closed with it.
                 answer.close()

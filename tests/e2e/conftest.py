@@ -2,7 +2,7 @@
 The running systems that end-to-end tests share.
 
 One stack per topology and test process, started on first use and kept to the end; tests of one topology are
-kept on one worker (`--dist loadgroup`). What kills, stops or floods a stack starts its own by `launch`.
+kept on one worker (see `tests/conftest.py`). What kills, stops or floods a stack starts its own by `launch`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import aiohttp
 import pytest
 
 from tests.e2e.log_view import LogView
+from tests.e2e.topologies import TOPOLOGIES
 from tests.e2e.upstreams import Upstreams, running_upstreams
 from tests.fakes.stack import Setup, Stack, Topology
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-TOPOLOGIES: tuple[Topology, ...] = ("split", "inline")
 
 
 class Launch(Protocol):
@@ -37,22 +36,11 @@ class Launch(Protocol):
         """Start one, with further settings in `env`."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    Give every test time for starting a stack, and keep a topology's tests together.
-
-    First of all hooks: xdist reads the groups in its own.
-    """
+    """Give every test time for starting a stack."""
     for item in items:
-        if "tests/e2e/" not in str(item.path):
-            continue
-        if item.get_closest_marker("timeout") is None:
+        if "tests/e2e/" in str(item.path) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(120))
-        # Tests with a system of their own run wherever there is a worker for them.
-        if "stack" in getattr(item, "fixturenames", ()):
-            topology = item.callspec.params["topology"]  # type: ignore[attr-defined]  # as parametrized below
-            item.add_marker(pytest.mark.xdist_group(f"e2e-{topology}"))
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 import aiohttp
-import pytest
 
 from tests.e2e.calls import call, chat_body
 from tests.e2e.log_view import LogView
+from tests.e2e.topologies import each_topology_of_its_own
 from tests.e2e.upstreams import CLIENT_KEY, KEYS
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def files_of(stack: Stack) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("topology", ["split", "inline"])
+@each_topology_of_its_own
 async def test_no_secret_and_no_prompt_where_it_should_not_be(
     launch: Launch, topology: Topology, session: aiohttp.ClientSession, upstreams: Upstreams
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.calls import DONE, call, chat_body
 from tests.e2e.log_view import LogView
+from tests.e2e.topologies import each_topology_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ async def back_again(stack: Stack, name: str, killed: int, *, timeout_s: float =
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("topology", ["split", "inline"])
+@each_topology_of_its_own
 async def test_kill_each_process_while_requests_run(
     launch: Launch,
     topology: Topology,

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.calls import DONE, call, chat_body
+from tests.e2e.topologies import each_topology_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LIMIT_S = 5.0
 
 
-@pytest.mark.parametrize("topology", ["split", "inline"])
+@each_topology_of_its_own
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 async def test_it_stops_within_five_seconds_and_leaves_nothing(
     launch: Launch,

@@ -11,6 +11,7 @@ import pytest
 from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from headrace.inference.v1 import inference_service_pb2, inference_service_pb2_grpc
 from tests.e2e.calls import DONE, call, chat_body
+from tests.e2e.topologies import each_topology_of_its_own
 
 if TYPE_CHECKING:
     import aiohttp
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MODEL = "openai/gpt-4o-mini"
 
 
-@pytest.mark.parametrize("topology", ["split", "inline"])
+@each_topology_of_its_own
 async def test_http_works_without_envoy(
     launch: Launch, topology: Topology, session: aiohttp.ClientSession
 ) -> None:

@@ -148,19 +148,17 @@ class ProviderHarness:
         """Run a call to its end; what is wrong before the head is raised."""
         invoked = Invoked()
         async for response in self.servicer.Invoke(request, None):
-            match response.WhichOneof("part"):
-                case "head":
-                    assert invoked.head is None
-                    invoked.head = response.head
-                case "chunk":
-                    assert invoked.head is not None
-                    assert invoked.tail is None
-                    invoked.chunks.append(response.chunk.data)
-                    if response.chunk.HasField("usage"):
-                        invoked.usages.append(response.chunk.usage)
-                case "tail":
-                    assert invoked.tail is None
-                    invoked.tail = response.tail
+            assert invoked.tail is None
+            if response.HasField("head"):
+                assert invoked.head is None
+                invoked.head = response.head
+            assert invoked.head is not None
+            if response.HasField("chunk"):
+                invoked.chunks.append(response.chunk.data)
+                if response.chunk.HasField("usage"):
+                    invoked.usages.append(response.chunk.usage)
+            if response.HasField("tail"):
+                invoked.tail = response.tail
         return invoked
 
     async def failing(self, request: pb.InvokeRequest) -> GatewayError:

@@ -102,7 +102,8 @@ class Attempt:
         *,
         may_fail: bool,
     ) -> Whole | Failed | None:
-        head = (await anext(answers)).head
+        first = await anext(answers)
+        head = first.head
         note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
         note.status = head.status
         if head.HasField("failure"):
@@ -112,16 +113,24 @@ class Attempt:
         self._begin(head)
         if self._progress.content_type.startswith(_EVENT_STREAM):
             await self._open()
+        await self._take(first)
+        if first.HasField("tail"):
+            return await self._end(first.tail, note)
         async for part in answers:
-            if not part.HasField("chunk"):
+            await self._take(part)
+            if part.HasField("tail"):
                 return await self._end(part.tail, note)
-            if part.chunk.HasField("usage"):
-                self._progress.usage = part.chunk.usage
-            if self._begun:
-                await self._send(part.chunk.data)
-            else:
-                await self._hold(part.chunk.data)
         raise GatewayError(Reason.UPSTREAM_CUT, "The provider service's answer has no end.")
+
+    async def _take(self, part: provider_service_pb2.InvokeResponse) -> None:
+        if not part.HasField("chunk"):
+            return
+        if part.chunk.HasField("usage"):
+            self._progress.usage = part.chunk.usage
+        if self._begun:
+            await self._send(part.chunk.data)
+        else:
+            await self._hold(part.chunk.data)
 
     async def _hold(self, data: bytes) -> None:
         """Keep a first piece back: when it is the only one, the answer can be sent with its length."""

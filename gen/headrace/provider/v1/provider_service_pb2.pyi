@@ -218,7 +218,11 @@ Global___CredentialSource: _TypeAlias = CredentialSource  # noqa: Y015
 
 @_typing.final
 class InvokeResponse(_message.Message):
-    """Response for `ProviderService.Invoke`."""
+    """Response for `ProviderService.Invoke`.
+
+    A message is what most of an answer's cost is, so parts that are there at the
+    same time travel together: a whole answer is one message with all three.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,7 +231,7 @@ class InvokeResponse(_message.Message):
     TAIL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___Head:
-        """How the answer begins. Exactly once, first."""
+        """How the answer begins. Exactly once, in the first message."""
 
     @_builtins.property
     def chunk(self) -> Global___Chunk:
@@ -235,7 +239,7 @@ class InvokeResponse(_message.Message):
 
     @_builtins.property
     def tail(self) -> Global___Tail:
-        """How the answer ended. Exactly once, last."""
+        """How the answer ended. Exactly once, in the last message."""
 
     def __init__(
         self,
@@ -244,13 +248,11 @@ class InvokeResponse(_message.Message):
         chunk: Global___Chunk | None = ...,
         tail: Global___Tail | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "part", b"part", "tail", b"tail"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "part", b"part", "tail", b"tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "head", b"head", "tail", b"tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["head", "chunk", "tail"]  # noqa: Y015
-    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InvokeResponse: _TypeAlias = InvokeResponse  # noqa: Y015
 

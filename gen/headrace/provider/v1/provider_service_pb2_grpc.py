@@ -58,7 +58,8 @@ class ProviderServiceServicer:
     def Invoke(self, request, context):
         """Makes one attempt at a provider.
 
-        The answer is one `Head`, any number of `Chunk`, one `Tail`. An attempt
+        The answer is one `Head`, any number of `Chunk`, one `Tail`, in that order
+        over one or more messages. An attempt
         that got no answer at all, or none that is whole before its `Head`, fails
         with UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, UPSTREAM_CUT or
         UPSTREAM_MALFORMED instead of a `Head`; an answer that the provider itself

@@ -39,7 +39,8 @@ class ProviderServiceStub:
     Invoke: _grpc.UnaryStreamMultiCallable[_provider_service_pb2.InvokeRequest, _provider_service_pb2.InvokeResponse]
     """Makes one attempt at a provider.
 
-    The answer is one `Head`, any number of `Chunk`, one `Tail`. An attempt
+    The answer is one `Head`, any number of `Chunk`, one `Tail`, in that order
+    over one or more messages. An attempt
     that got no answer at all, or none that is whole before its `Head`, fails
     with UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, UPSTREAM_CUT or
     UPSTREAM_MALFORMED instead of a `Head`; an answer that the provider itself
@@ -63,7 +64,8 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     Invoke: _aio.UnaryStreamMultiCallable[_provider_service_pb2.InvokeRequest, _provider_service_pb2.InvokeResponse]  # type: ignore[assignment]
     """Makes one attempt at a provider.
 
-    The answer is one `Head`, any number of `Chunk`, one `Tail`. An attempt
+    The answer is one `Head`, any number of `Chunk`, one `Tail`, in that order
+    over one or more messages. An attempt
     that got no answer at all, or none that is whole before its `Head`, fails
     with UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, UPSTREAM_CUT or
     UPSTREAM_MALFORMED instead of a `Head`; an answer that the provider itself
@@ -90,7 +92,8 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.InvokeResponse], _abc.AsyncIterator[_provider_service_pb2.InvokeResponse]]:
         """Makes one attempt at a provider.
 
-        The answer is one `Head`, any number of `Chunk`, one `Tail`. An attempt
+        The answer is one `Head`, any number of `Chunk`, one `Tail`, in that order
+        over one or more messages. An attempt
         that got no answer at all, or none that is whole before its `Head`, fails
         with UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT, UPSTREAM_CUT or
         UPSTREAM_MALFORMED instead of a `Head`; an answer that the provider itself
