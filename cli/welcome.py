@@ -43,7 +43,7 @@ def welcome(config: CliConfig, topology: Topology, token_file: Path, *, elapsed_
     lines.append(f'For OpenAI\'s SDKs:  export OPENAI_BASE_URL={base}/v1 OPENAI_API_KEY="{token}"')
     if topology.envoy or not topology.inline:
         lines.append(f"gRPC:               {connectable(config.host)}:{config.grpc_port}")
-    lines.append("Logs:               headrace logs tail --follow        Ctrl-C stops everything.")
+    lines.append("Logs:               ./headrace logs tail --follow      Ctrl-C stops everything.")
     return "\n".join(lines)
 
 

@@ -7,14 +7,18 @@ Warnings are errors (`filterwarnings` in pyproject.toml).
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import structlog
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from xdist.remote import Producer
 
 LOOPBACK = "127.0.0.1,::1"
@@ -31,6 +35,17 @@ def pytest_configure(config: pytest.Config) -> None:
     """Restrict sockets before pytest-socket reads its options, however pytest was called."""
     config.option.allow_hosts = LOOPBACK
     config.option.allow_unix_socket = True
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Undo what a test sets up for the log: a process has one, and a worker runs many tests."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types

@@ -40,15 +40,16 @@ class HttpSink:
 
     async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Send an answer of known length."""
-        self.response = web.Response(status=status, headers=CIMultiDict(headers), body=body)
+        self.response = web.Response(status=status, headers=_headers(headers), body=body)
 
     async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
         """Send an error in the client's dialect."""
         self.response = refusal(error, errors.body(error, self._dialect), headers)
 
-    async def begin(self, status: int, headers: HeaderList) -> None:
-        """Begin an answer of unknown length."""
-        self.response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
+    async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
+        """Begin an answer of unknown length, whose events are in a dialect."""
+        self._dialect = dialect
+        self.response = web.StreamResponse(status=status, headers=_headers(headers))
         await self.response.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
@@ -57,36 +58,41 @@ class HttpSink:
         await self.response.write(data)
 
     async def broken(self, error: GatewayError) -> None:
-        """Tell the client, inside an event stream, that it broke off."""
-        await self.write(errors.stream_event(error, self._dialect))
+        """Tell the client that what has begun breaks off here: by an event, or by the connection."""
+        assert self.response is not None
+        event = errors.stream_event(error, self._dialect)
+        if event is not None and self.response.content_type == _EVENT_STREAM:
+            await self.write(event)
+            return
+        self._aborted = True
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""
         if self.response is None:
             await self.refuse(error, headers)
-        elif self.response.content_type == _EVENT_STREAM:
+        else:
             await self.broken(error)
             await self.end()
-        else:
-            await self.abort()
 
     async def end(self) -> None:
-        """End the answer as complete on the connection's level."""
+        """End the answer as complete on the connection's level, unless it had to be cut."""
         if not self._aborted:
             assert self.response is not None
             await self.response.write_eof()
 
-    async def abort(self) -> None:
-        """Cut the connection, so that the client cannot take the answer for complete."""
-        self._aborted = True
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
+
+def _headers(headers: HeaderList) -> CIMultiDict[str]:
+    named = CIMultiDict(headers)
+    # aiohttp would tell its own version and Python's.
+    named.setdefault("server", "headrace")
+    return named
 
 
 def refusal(error: GatewayError, body: bytes, headers: HeaderList) -> web.Response:
     """Give the answer that tells an error."""
-    named = CIMultiDict([*headers, ("content-type", _JSON)])
+    named = _headers([*headers, ("content-type", _JSON)])
     if error.retry_after_s is not None:
         named["retry-after"] = str(max(1, round(error.retry_after_s)))
     return web.Response(status=errors.HTTP[error.reason].status, headers=named, body=body)

@@ -111,6 +111,7 @@ class Exchange:
     Attributes:
         operation: Of the GenAI conventions: `chat`, `embeddings`, …; empty when none fits.
         notes: What a translation dropped, clamped or emulated.
+        dialect: Of the answer's bytes; None when nobody here knows.
     """
 
     method: str
@@ -120,3 +121,4 @@ class Exchange:
     reading: Reading
     operation: str = ""
     notes: tuple[str, ...] = field(default=())
+    dialect: ClientDialect | None = None

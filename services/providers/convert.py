@@ -17,10 +17,11 @@ from services.providers.upstream import Timeouts
 
 if TYPE_CHECKING:
     from headrace.router.v1 import gateway_pb2
+    from services.providers.call import Exchange
     from services.providers.dialects.usage import UsageCounts
     from services.providers.headers import AnswerHeaders
 
-__all__ = ["call_of", "chunk", "duration", "failure", "head", "tail", "timeouts_of", "usage"]
+__all__ = ["body_dialect", "call_of", "chunk", "duration", "failure", "head", "tail", "timeouts_of", "usage"]
 
 _DIALECTS: Final = {http_pb2.Dialect.Value(f"DIALECT_{dialect.value}"): dialect for dialect in ClientDialect}
 _CLASSES: Final = {
@@ -79,6 +80,14 @@ def timeouts_of(given: gateway_pb2.Timeouts, defaults: Timeouts) -> Timeouts:
         idle_s=_seconds(given.idle) or defaults.idle_s,
         total_s=_seconds(given.total) or defaults.total_s,
     )
+
+
+def body_dialect(call: Call, exchange: Exchange) -> http_pb2.Dialect.ValueType:
+    """Say what the answer's bytes speak: what the client asked for, or what a native path is known to."""
+    dialect = exchange.dialect if call.dialect is ClientDialect.NATIVE else call.dialect
+    if dialect is None:
+        return http_pb2.DIALECT_UNSPECIFIED
+    return http_pb2.Dialect.Value(f"DIALECT_{dialect.value}")
 
 
 def _seconds(given: Duration) -> float:

@@ -77,6 +77,7 @@ class ProviderServicer(ProviderServiceServicer):
                 relay = relay_for(exchange, answer, stream=call.stream, provider=request.provider)
                 attempt.relay = relay
                 message = await relay.head()
+                message.head.body_dialect = convert.body_dialect(call, exchange)
                 if relay.read_ahead:
                     message.MergeFrom(await relay.next() or _NOTHING)
                 while not relay.over:

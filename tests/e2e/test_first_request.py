@@ -39,7 +39,7 @@ def printed_curl(stack: Stack) -> str:
 def test_the_printed_curl_works_as_pasted(stack: Stack) -> None:
     """The printed command, given to a shell as it is, is answered with text from the local model."""
     done = subprocess.run(
-        ["bash", "-c", printed_curl(stack)], capture_output=True, text=True, timeout=60, check=True
+        ["sh", "-c", printed_curl(stack)], capture_output=True, text=True, timeout=60, check=True
     )
     answer = json.loads(done.stdout)
 

@@ -31,7 +31,7 @@ from kit.telemetry.tracing import Tracing
 from services.edge.app import build
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from headrace.ledger.v1 import log_entry_pb2
@@ -43,7 +43,8 @@ Part = provider_service_pb2.InvokeResponse
 
 
 def head(status: int = 200, content_type: str = "application/json", **fields: Any) -> Part:
-    """Give the beginning of a provider's answer."""
+    """Give the beginning of a provider's answer, in OpenAI's chat dialect unless another is named."""
+    fields.setdefault("body_dialect", http_pb2.DIALECT_OPENAI_CHAT)
     headers = [http_pb2.Header(name="content-type", value=content_type.encode())]
     return Part(head=provider_service_pb2.Head(status=status, headers=headers, **fields))
 
@@ -223,6 +224,7 @@ class Peers:
         self.base = ""
         self.client: aiohttp.ClientSession
         self.runtime: Runtime
+        self.drain: Callable[[float], Awaitable[None]]
 
     async def entry(self) -> log_entry_pb2.LogEntry:
         """Wait for the one log entry there will be."""
@@ -296,6 +298,7 @@ async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
         peers.base = f"http://127.0.0.1:{port}"
         peers.client = await stack.enter_async_context(aiohttp.ClientSession(peers.base))
         peers.runtime = runtime
+        peers.drain = service.drain
         yield peers
 
 

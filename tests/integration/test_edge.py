@@ -9,6 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
+from headrace.common.v1 import http_pb2
 from headrace.inference.v1 import inference_service_pb2 as inf
 from headrace.inference.v1 import inference_service_pb2_grpc
 from headrace.ledger.v1 import log_entry_pb2
@@ -141,6 +142,59 @@ async def test_provider_service_dying_mid_stream_is_told(peers: Peers) -> None:
 
     assert b"service_unavailable" in body
     assert (await peers.entry()).outcome == log_entry_pb2.OUTCOME_TRUNCATED
+
+
+@pytest.mark.parametrize(
+    ("dialect", "told"),
+    [
+        (
+            http_pb2.DIALECT_ANTHROPIC_MESSAGES,
+            b'event: error\ndata: {"type":"error","error":{"type":"api_error"',
+        ),
+        (http_pb2.DIALECT_OPENAI_RESPONSES, b'event: error\ndata: {"type":"error"'),
+    ],
+)
+async def test_cut_native_stream_is_told_in_its_own_dialect(peers: Peers, dialect: Any, told: bytes) -> None:
+    """On a native path the event is the provider's, so that its own SDK raises."""
+    cut = failure(provider_service_pb2.FAILURE_CLASS_CUT)
+    peers.provider.script = [
+        head(200, "text/event-stream", body_dialect=dialect),
+        chunk(EVENTS[0]),
+        tail(failure=cut),
+    ]
+    headers = {"cf-aig-authorization": TOKEN}
+    async with peers.client.post(
+        "/v1/local/default/anthropic/v1/messages", data=b"{}", headers=headers
+    ) as answer:
+        assert told in await answer.read()
+
+
+async def test_cut_native_stream_of_unknown_format_cuts_the_connection(peers: Peers) -> None:
+    """Where nobody knows the events' format, the connection tells."""
+    cut = failure(provider_service_pb2.FAILURE_CLASS_CUT)
+    peers.provider.script = [
+        head(200, "text/event-stream", body_dialect=0),
+        chunk(EVENTS[0]),
+        tail(failure=cut),
+    ]
+    headers = {"cf-aig-authorization": TOKEN}
+    async with peers.client.post("/v1/local/default/openai/v1/runs", data=b"{}", headers=headers) as answer:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_stop_ends_running_streams_with_an_error(tmp_path: Path) -> None:
+    """A stop that cannot wait for a stream ends it inside the grace, so that its client knows."""
+    async with edge_between(tmp_path, grace_s="0.5") as peers:
+        peers.provider.script = [head(200, "text/event-stream"), chunk(EVENTS[0]), asyncio.Event().wait]
+        async with peers.client.post(CHAT, json={**BODY, "stream": True}, headers=AUTH) as answer:
+            await answer.content.readany()
+            stopping = asyncio.ensure_future(peers.drain(0.5))
+            rest = await answer.content.read()
+            await stopping
+
+        assert b"service_unavailable" in rest
+        assert (await peers.entry()).outcome == log_entry_pb2.OUTCOME_TRUNCATED
 
 
 async def test_long_answer_that_breaks_off_cuts_the_connection(peers: Peers) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from kit.errors import GatewayError, Reason
+from kit.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from headrace.common.v1 import http_pb2
     from services.edge.pipeline.exchange import HeaderList
 
 __all__ = ["CollectingSink", "QueueSink"]
@@ -48,8 +49,9 @@ class CollectingSink:
         self.headers = headers
         raise error
 
-    async def begin(self, status: int, headers: HeaderList) -> None:
+    async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
         """Begin an answer of unknown length."""
+        del dialect
         self.status, self.headers = status, headers
 
     async def write(self, data: bytes) -> None:
@@ -66,10 +68,6 @@ class CollectingSink:
 
     async def end(self) -> None:
         """Nothing more comes."""
-
-    async def abort(self) -> None:
-        """Pass on that the answer is not whole."""
-        raise GatewayError(Reason.UPSTREAM_CUT, "The answer broke off.")
 
 
 class QueueSink(CollectingSink):
@@ -92,9 +90,9 @@ class QueueSink(CollectingSink):
         self.begun.set()
         await self._queue.put(error)
 
-    async def begin(self, status: int, headers: HeaderList) -> None:
+    async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
         """Begin an answer of unknown length."""
-        await super().begin(status, headers)
+        await super().begin(status, headers, dialect)
         self.begun.set()
 
     async def write(self, data: bytes) -> None:
@@ -104,10 +102,6 @@ class QueueSink(CollectingSink):
     async def broken(self, error: GatewayError) -> None:
         """Hand over that it broke off."""
         await self._queue.put(error)
-
-    async def abort(self) -> None:
-        """Hand over that it broke off."""
-        await self._queue.put(GatewayError(Reason.UPSTREAM_CUT, "The answer broke off."))
 
     async def close(self) -> None:
         """Say that nothing more comes."""

@@ -115,7 +115,7 @@ class Sink(Protocol):
     """
     Where an answer goes.
 
-    Either `whole`, or `refuse`, or `begin` followed by any number of `write` and then `end` or `abort`.
+    Either `whole`, or `refuse`, or `begin` followed by any number of `write`, perhaps `broken`, and `end`.
     A method raises `ConnectionError` when the client has gone.
     """
 
@@ -125,20 +125,17 @@ class Sink(Protocol):
     async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
         """Send an error in the client's dialect."""
 
-    async def begin(self, status: int, headers: HeaderList) -> None:
-        """Begin an answer of unknown length."""
+    async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
+        """Begin an answer of unknown length, whose events are in a dialect."""
 
     async def write(self, data: bytes) -> None:
         """Send more of it."""
 
     async def broken(self, error: GatewayError) -> None:
-        """Tell the client, inside an event stream, that it broke off."""
+        """Tell the client that what has begun breaks off here: by an event, or by the connection."""
 
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""
 
     async def end(self) -> None:
         """End it as complete on the connection's level."""
-
-    async def abort(self) -> None:
-        """Cut the connection, so that the client cannot take the answer for complete."""

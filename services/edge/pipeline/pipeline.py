@@ -263,9 +263,10 @@ def _own_headers(progress: Progress) -> HeaderList:
             (names.LOG_ID, progress.log_id),
             (names.STEP, str(progress.step)),
             (names.PROVIDER, progress.provider),
-            (names.MODEL, progress.target_model or progress.served_model),
             (names.CACHE_STATUS, "HIT" if progress.cached else "MISS"),
         ]
+    if model := progress.target_model or progress.served_model:
+        headers.append((names.MODEL, model))
     if progress.notes:
         headers.append((names.TRANSLATION, "; ".join(progress.notes)))
     return headers

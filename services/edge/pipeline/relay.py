@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from headrace.common.v1 import http_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
@@ -62,6 +63,7 @@ class Attempt:
         self._own_headers = own_headers
         self._begun = False
         self._headers: HeaderList = []
+        self._dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_UNSPECIFIED
         self._held: bytes | None = None
         self._started_s = time.perf_counter()
 
@@ -156,12 +158,14 @@ class Attempt:
             progress.error_reason = _class_name(head.failure)
         else:
             progress.outcome = log_entry_pb2.OUTCOME_SUCCESS
+        self._dialect = head.body_dialect
         self._headers = [(header.name, header.value.decode("latin-1")) for header in head.headers]
         progress.content_type = next((value for name, value in self._headers if name == "content-type"), "")
 
     async def _open(self) -> None:
         self._begun = True
-        await self._sink.begin(self._progress.status, [*self._headers, *self._own_headers])
+        headers = [*self._headers, *self._own_headers]
+        await self._sink.begin(self._progress.status, headers, self._dialect)
 
     async def _end(
         self, tail: provider_service_pb2.Tail, note: log_entry_pb2.Attempt
@@ -186,11 +190,8 @@ class Attempt:
         progress = self._progress
         progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
         progress.error_reason = error.reason
-        if progress.content_type.startswith(_EVENT_STREAM):
-            if not reported:
-                await self._sink.broken(error)
-        else:
-            await self._sink.abort()
+        if not reported:
+            await self._sink.broken(error)
 
 
 def _class(failure: provider_service_pb2.Failure) -> Any:

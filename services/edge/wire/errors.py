@@ -97,18 +97,23 @@ def management_body(error: GatewayError) -> bytes:
     return orjson.dumps({"success": False, "errors": [entry], "messages": [], "result": None})
 
 
-def stream_event(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes:
+def stream_event(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes | None:
     """
-    Give the server-sent event that tells a client that its stream broke off.
+    Give the server-sent event that tells a client that its stream broke off; None when there is none.
 
-    In OpenAI's stream an `error` object in place of a chunk makes its SDKs raise; in Anthropic's it is the
-    event `error`. Neither is followed by the dialect's normal end.
+    In OpenAI's chat stream an `error` object in place of a chunk makes its SDKs raise; in Anthropic's and in
+    that of OpenAI's responses it is the event `error`. None is followed by the dialect's normal end.
     """
     if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
         return b"event: error\ndata: " + orjson.dumps(_anthropic(error)) + b"\n\n"
     if dialect == http_pb2.DIALECT_GEMINI:
         return b"data: " + orjson.dumps(_google(error)) + b"\n\n"
-    return b"data: " + orjson.dumps({"error": _openai(error)}) + b"\n\n"
+    if dialect == http_pb2.DIALECT_OPENAI_CHAT:
+        return b"data: " + orjson.dumps({"error": _openai(error)}) + b"\n\n"
+    if dialect == http_pb2.DIALECT_OPENAI_RESPONSES:
+        told = {"type": "error", **_openai(error), "error": _openai(error)}
+        return b"event: error\ndata: " + orjson.dumps({**told, "type": "error"}) + b"\n\n"
+    return None
 
 
 def _openai(error: GatewayError) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from kit.errors import GatewayError, Reason
 from kit.telemetry import names
-from services.providers.call import ErrorAnswer, Exchange, Reading
+from services.providers.call import ClientDialect, ErrorAnswer, Exchange, Reading
 from services.providers.credentials import CREDENTIAL_HEADERS, credential_headers
 from services.providers.dialects.failures import classify, error_message
-from services.providers.dialects.native import native_stream, read_native_answer
+from services.providers.dialects.native import native_dialect, native_stream, read_native_answer
 from services.providers.dialects.retry_after import parse_retry_after
 from services.providers.headers import request_headers
 
@@ -116,12 +116,14 @@ def native_exchange(
     given = {name for name, _ in kept}
     own = [pair for pair in provider.set_headers if pair[0] not in given]
     size = len(call.body)
+    dialect = native_dialect(provider.api, path)
     return Exchange(
         method=call.native.method,
         url=endpoint.native(call.native),
         headers=[*kept, *own, *credential],
         body=call.body,
         operation=_OPERATIONS.get(path, ""),
+        dialect=ClientDialect(dialect) if dialect else None,
         reading=Reading(
             stream=lambda: native_stream(provider.api, path, request_bytes=size),
             whole=lambda body: read_native_answer(provider.api, path, body),

@@ -82,6 +82,12 @@ def native_stream(api: Api, path: str, *, request_bytes: int = 0) -> AnswerStrea
     return OpaqueStream()
 
 
+def native_dialect(api: Api, path: str) -> str:
+    """Return the name of the dialect that a native path speaks; empty when it is none that is known here."""
+    known = {"chat": "OPENAI_CHAT", "responses": "OPENAI_RESPONSES", "messages": "ANTHROPIC_MESSAGES"}
+    return known.get(_endpoint(api, path), "")
+
+
 def read_native_answer(api: Api, path: str, body: bytes) -> Answer:
     """Meter a whole native answer where its format is known. Never raises, never changes the body."""
     reader = _READERS.get(_endpoint(api, path))

@@ -267,10 +267,16 @@ class Head(_message.Message):
     SERVED_MODEL_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     TRANSLATION_NOTES_FIELD_NUMBER: _builtins.int
+    BODY_DIALECT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """HTTP status for the client."""
     served_model: _builtins.str
     """Model that answers, as the provider named it so far. Empty: not known yet."""
+    body_dialect: _http_pb2.Dialect.ValueType
+    """Dialect of the body's events, so that a client can be told in it that its
+    stream broke off. On native calls: what the provider's path speaks, or
+    unspecified when nobody here knows; then only the connection can tell.
+    """
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
         """Headers for the client, `content-type` among them. On native calls all of
@@ -295,10 +301,11 @@ class Head(_message.Message):
         served_model: _builtins.str = ...,
         failure: Global___Failure | None = ...,
         translation_notes: _abc.Iterable[_builtins.str] | None = ...,
+        body_dialect: _http_pb2.Dialect.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "headers", b"headers", "served_model", b"served_model", "status", b"status", "translation_notes", b"translation_notes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body_dialect", b"body_dialect", "failure", b"failure", "headers", b"headers", "served_model", b"served_model", "status", b"status", "translation_notes", b"translation_notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
