@@ -132,12 +132,17 @@ class _Lines:
     debug = info = warning = error = critical = exception = msg
 
 
+# What gRPC says, as an error, when a caller has gone while an answer was being written to it.
+_NO_DEFECT: Final = "ExecuteBatchError raised in core by servicer method"
+
+
 class _Bridge(logging.Handler):
     """Takes what libraries log, and Python's warnings."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
+        self.addFilter(lambda record: not str(record.msg).startswith(_NO_DEFECT))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a library's record as one of ours."""

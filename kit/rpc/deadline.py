@@ -8,7 +8,7 @@ the innermost error reaches the caller before its own patience ends (the idea of
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,10 @@ def accept(remaining_s: float | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _deadline.reset(token)
+        # A stream that its caller dropped may be closed by the event loop, in another context: there the
+        # variable was never set.
+        with suppress(ValueError):
+            _deadline.reset(token)
 
 
 def budget(wanted_s: float | None) -> float | None:

@@ -4,6 +4,7 @@ The gRPC server of a process: its services, health and reflection, on one or mor
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -104,8 +105,10 @@ def _streaming(endpoint: Endpoint) -> Any:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         with deadline.accept(context.time_remaining()):
             try:
-                async for answer in endpoint.behaviour(request, context):
-                    yield answer
+                # Closed with this one, not when it is found to be garbage: it may hold a connection upstream.
+                async with aclosing(endpoint.behaviour(request, context)) as answers:
+                    async for answer in answers:
+                        yield answer
             except GatewayError as error:
                 code, message, trailers = status.encode(error)
                 await context.abort(code, message, trailers)

@@ -63,7 +63,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             access=access,
             caching=caching,
             providers=providers,
-            recorder=Recorder(spool),
+            recorder=Recorder(spool, runtime.log("recorder")),
             config=config,
             observe=EdgeMetrics(runtime.metrics).observe,
         )

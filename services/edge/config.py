@@ -40,6 +40,12 @@ class EdgeConfig:
         "marked as not complete.",
         at_least=0,
     )
+    max_cached_bytes: int = setting(
+        8 << 20,
+        "Longest answer that is kept for the cache when it does not come in one piece. "
+        "It takes that much memory while it passes.",
+        at_least=0,
+    )
     cache_timeout_s: float = setting(
         0.25, "How long to wait for the cache before treating it as a miss.", at_least=0.001
     )

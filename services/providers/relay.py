@@ -94,6 +94,10 @@ class Relay(Protocol):
         """Return how the answer ended."""
         ...
 
+    async def trailing(self) -> pb.InvokeResponse | None:
+        """Return what follows the end of the dialect, where that is passed on; None when nothing does."""
+        ...
+
 
 def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provider: str) -> Relay:
     """
@@ -157,6 +161,10 @@ class _Relay:
             first_byte_s=outcome.first_byte_s,
             total_s=time.monotonic() - self._answer.started,
         )
+
+    async def trailing(self) -> pb.InvokeResponse | None:
+        """Return nothing: the body was read to its end."""
+        return None
 
     def _take_pending(self, used: UsageCounts | None = None) -> pb.InvokeResponse:
         """Return the next part of what is already read."""
@@ -297,6 +305,7 @@ class StreamRelay(_Relay):
     def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
         super().__init__(exchange, answer, provider)
         self._machine = exchange.reading.stream()
+        self._at_end = False
         self._events = 0
         self._estimate_at = 1 if exchange.operation else 0
         self._reported: UsageCounts | None = None
@@ -310,7 +319,7 @@ class StreamRelay(_Relay):
                 data = await answer.read()
             except BrokenAnswerError as error:
                 raise self._broken(error) from error
-            self._pending += machine.feed(data) if data else self._finish()
+            self._pending += self._fed(data)
         answer.content_began()
         self.outcome.first_byte_s = time.monotonic() - answer.started
         headers = self._headers(f"{_EVENT_STREAM}; charset=utf-8")
@@ -349,18 +358,30 @@ class StreamRelay(_Relay):
             self._failed = self._fail(failure.failure_class, failure.message, reported=failure.reported)
         return super().tail()
 
+    async def trailing(self) -> pb.InvokeResponse | None:
+        """Bring the body to its end, and return what came after the dialect's own, on native calls."""
+        if self._at_end:
+            return None
+        self._at_end = True
+        rest = await self._answer.rest()
+        return convert.chunk(rest) if rest and self._reading.verbatim else None
+
     async def _read(self) -> bytes:
         machine = self._machine
-        if machine.done:
-            rest = await self._answer.rest()
-            kept = machine.feed(rest) if rest and self._reading.verbatim else b""
-            return kept + self._finish()
         try:
             data = await self._answer.read()
         except BrokenAnswerError as error:
-            self._ended = True
+            self._ended = self._at_end = True
             return machine.fail(_CLASSES[error.trouble], error.message)
-        return machine.feed(data) if data else self._finish()
+        return self._fed(data)
+
+    def _fed(self, data: bytes) -> bytes:
+        if not data:
+            self._at_end = True
+            return self._finish()
+        told = self._machine.feed(data)
+        # When the dialect's own end is there, nothing that matters can follow.
+        return told + self._finish() if self._machine.done else told
 
     def _finish(self) -> bytes:
         self._ended = True

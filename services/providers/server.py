@@ -85,6 +85,10 @@ class ProviderServicer(ProviderServiceServicer):
                     message = await relay.next() or pb.InvokeResponse()
                 message.MergeFrom(relay.tail())
                 yield message
+                # The caller has everything; what is left is to bring the body to its end, for the connection
+                # to be used again.
+                while (trailing := await relay.trailing()) is not None:
+                    yield trailing
             finally:
                 # Also when the caller has gone: the provider's connection is closed with it.
                 answer.close()

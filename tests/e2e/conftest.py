@@ -72,10 +72,12 @@ class Stacks:
         return self._running[topology]
 
     def stop(self) -> None:
-        """Stop them all, each of which must leave nothing."""
+        """Stop them all, each of which must leave nothing and have found no defect in itself."""
         stopped = [stack.stop() for stack in self._running.values()]
         for how in stopped:
             how.assert_clean()
+        errors = [line for stack in self._running.values() for line in stack.errors()]
+        assert not errors, "\n".join(errors)
 
 
 @pytest.fixture(scope="session")

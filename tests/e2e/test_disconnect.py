@@ -95,6 +95,28 @@ async def test_a_client_that_leaves_before_the_first_byte(
     assert entry["success"] is False
 
 
+async def test_many_clients_that_leave_at_any_moment(
+    stack: Stack, session: aiohttp.ClientSession, upstreams: Upstreams
+) -> None:
+    """Whenever a client leaves, its upstream's connection is closed; see also `Stacks.stop`."""
+    marker = uuid.uuid4().hex
+
+    async def leave_after(reads: int) -> None:
+        response = await session.post(
+            f"{stack.openai_base_url}/chat/completions",
+            json=chat_body("openai/gpt-4o-mini+words=20000", marker, stream=True),
+            headers={"authorization": f"Bearer {stack.token}"},
+        )
+        for _ in range(reads):
+            await response.content.readany()
+        response.close()
+
+    await asyncio.gather(*(leave_after(number % 12) for number in range(60)))
+    left = [await closed(received) for received in upstreams.received(marker)]
+
+    assert len(left) == 60
+
+
 async def test_others_are_not_disturbed(stack: Stack, session: aiohttp.ClientSession) -> None:
     """While one client leaves, another's stream of the same kind goes on to its end."""
     url = f"{stack.openai_base_url}/chat/completions"

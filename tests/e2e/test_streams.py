@@ -15,6 +15,7 @@ from tests.e2e.calls import DONE, Answer, call, chat_body
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.e2e.upstreams import Upstreams
     from tests.fakes.stack import Stack
 
 STREAMS = 200
@@ -82,18 +83,24 @@ async def test_200_streams_each_get_their_own_text(
 
 
 async def test_a_slow_reader_does_not_fill_memory(
-    stack: Stack, session: aiohttp.ClientSession, record_property: Callable[[str, object], None]
+    stack: Stack,
+    session: aiohttp.ClientSession,
+    upstreams: Upstreams,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """A client that stops reading a fast, long stream makes the upstream wait; memory does not fill."""
+    marker = uuid.uuid4().hex
     before = sum(stack.rss_bytes().values())
     response = await session.post(
         f"{stack.openai_base_url}/chat/completions",
-        json=chat_body("openai/gpt-4o-mini+words=400000", "fast", stream=True),
+        json=chat_body("openai/gpt-4o-mini+words=400000", marker, stream=True),
         headers={"authorization": f"Bearer {stack.token}"},
     )
     await asyncio.sleep(4)
     grown_mib = (sum(stack.rss_bytes().values()) - before) / MEBIBYTE
     response.close()
+    [received] = upstreams.received(marker)
+    await asyncio.to_thread(upstreams.background.run, received.closed.wait(), timeout_s=10)
     record_property("slow_reader_memory_grown_mib", round(grown_mib, 1))
 
     assert response.status == 200

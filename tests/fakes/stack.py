@@ -230,6 +230,10 @@ class Stack:
         """Give everything that was printed."""
         return self.log_path.read_text(errors="replace")
 
+    def errors(self) -> list[str]:
+        """Give the lines by which a service said that something was wrong with itself."""
+        return [line for line in self.log().splitlines() if '"level":"error"' in line]
+
     def wait_for_line(self, part: str, *, timeout_s: float = 10) -> str:
         """
         Give the line with some text in it as soon as it was printed.

@@ -262,6 +262,65 @@ async def test_client_that_goes_away(peers: Peers) -> None:
     assert (await peers.entry()).outcome == log_entry_pb2.OUTCOME_DISCONNECTED
 
 
+async def test_client_that_leaves_with_the_whole_answer(peers: Peers) -> None:
+    """A client that closes at the last event got everything, and the entry says so."""
+    last = chunk(EVENTS[2])
+    last.MergeFrom(tail(finish_reason="stop"))
+    peers.provider.script = [
+        head(200, "text/event-stream"),
+        *map(chunk, EVENTS[:2]),
+        last,
+        asyncio.Event().wait,
+    ]
+    async with peers.client.post(CHAT, json={**BODY, "stream": True}, headers=AUTH) as answer:
+        seen = b""
+        while b"[DONE]" not in seen:
+            seen += await answer.content.readany()
+        answer.close()
+    entry = await peers.entry()
+
+    assert (log_entry_pb2.OUTCOME_SUCCESS, "stop", 5) == (
+        entry.outcome,
+        entry.finish_reason,
+        entry.usage.output_tokens,
+    )
+    assert b"".join(EVENTS) == entry.payload.response
+
+
+async def test_answer_of_known_length_is_recorded_before_its_last_piece(peers: Peers) -> None:
+    """A client that knows the length may close with the last byte; by then the entry is written."""
+    gate = asyncio.Event()
+    begins = head()
+    begins.head.headers.add(name="content-length", value=b"6")
+    peers.provider.script = [begins, chunk(b"abc"), chunk(b"def"), gate.wait, tail()]
+    async with peers.client.post(CHAT, json=BODY, headers=AUTH) as answer:
+        first = await asyncio.wait_for(answer.content.readany(), 5)
+        gate.set()
+        rest = await answer.content.read()
+
+    assert (b"abc", b"def") == (first, rest)
+    assert (await peers.entry()).outcome == log_entry_pb2.OUTCOME_SUCCESS
+
+
+async def test_bytes_after_the_end_of_a_native_stream(peers: Peers) -> None:
+    """What a provider sends after its own end reaches the client too."""
+    last = chunk(EVENTS[2])
+    last.MergeFrom(tail())
+    peers.provider.script = [head(200, "text/event-stream"), last, chunk(b": bye\n\n")]
+    async with peers.client.post(CHAT, json={**BODY, "stream": True}, headers=AUTH) as answer:
+        assert EVENTS[2] + b": bye\n\n" == await answer.read()
+
+
+async def test_answer_in_pieces_is_cached(peers: Peers) -> None:
+    """Whether an answer is cached does not depend on how many reads it took."""
+    peers.provider.script = [head(), chunk(ANSWER[:5]), chunk(ANSWER[5:]), tail()]
+    first = await post(peers, **{"cf-aig-cache-ttl": "60"})
+    second = await post(peers, **{"cf-aig-cache-ttl": "60"})
+
+    assert ("MISS", "HIT") == (first[2]["cf-aig-cache-status"], second[2]["cf-aig-cache-status"])
+    assert first[1] == second[1]
+
+
 async def test_cache_miss_then_hit(peers: Peers) -> None:
     """The second request is answered from the cache, costs no provider call and uses nothing."""
     first = await post(peers, **{"cf-aig-cache-ttl": "60"})

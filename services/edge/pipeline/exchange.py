@@ -69,6 +69,7 @@ class Progress:
         log_id: Identifier of the log entry.
         event_id: The client's correlation id, else ours.
         logged: Whether there will be a log entry.
+        finished: Whether that entry was written, or would have been.
         keep_bodies: Whether bodies go into it.
         payload_bytes: Longest part of a body that goes into it.
     """
@@ -76,6 +77,7 @@ class Progress:
     log_id: str
     event_id: str
     logged: bool = False
+    finished: bool = False
     keep_bodies: bool = False
     payload_bytes: int = 0
     token_id: str = ""

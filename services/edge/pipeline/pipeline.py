@@ -126,7 +126,7 @@ class Pipeline:
 
     def _gone(self, exchange: Exchange, progress: Progress) -> None:
         """Record that the client went away; nothing here waits, as the task may be on its way out."""
-        if progress.logged:
+        if not progress.finished:
             progress.outcome = log_entry_pb2.OUTCOME_DISCONNECTED
             progress.error_reason = Reason.CANCELLED
             self._finish(exchange, progress)
@@ -137,9 +137,9 @@ class Pipeline:
         assert task is not None
         task.uncancel()
         error = GatewayError(Reason.SERVICE_UNAVAILABLE, "Headrace is stopping.", retry_after_s=1.0)
-        _failed(progress, error)
-        progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
-        if progress.logged:
+        if not progress.finished:
+            _failed(progress, error)
+            progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
             self._finish(exchange, progress)
         await sink.interrupt(error, _own_headers(progress))
 
@@ -171,14 +171,16 @@ class Pipeline:
             if found is not None and found.HasField("entry"):
                 await self._answer_from_cache(exchange, found.entry, progress, sink)
                 return
-        whole = await self._try_steps(exchange, admission, progress, sink)
+        key = found.key if found is not None else b""
+        whole, attempt = await self._try_steps(exchange, admission, progress, sink, keep=bool(key))
         self._finish(exchange, progress)
+        body = attempt.whole_body() if whole is None else whole.body
+        if key and body is not None and progress.outcome == log_entry_pb2.OUTCOME_SUCCESS:
+            self._caching.store(key, ttl_s, attempt.headers, body, progress)
         if whole is None:
             await sink.end()
-            return
-        if found is not None and found.key and progress.outcome == log_entry_pb2.OUTCOME_SUCCESS:
-            self._caching.store(found.key, ttl_s, whole.headers, whole.body, progress)
-        await sink.whole(whole.status, [*whole.headers, *_own_headers(progress)], whole.body)
+        else:
+            await sink.whole(whole.status, [*whole.headers, *_own_headers(progress)], whole.body)
 
     async def _answer_from_cache(
         self, exchange: Exchange, entry: cache_service_pb2.Entry, progress: Progress, sink: Sink
@@ -196,21 +198,27 @@ class Pipeline:
         await sink.whole(entry.status, [*headers, *_own_headers(progress)], entry.body)
 
     async def _try_steps(
-        self, exchange: Exchange, admission: Admission, progress: Progress, sink: Sink
-    ) -> Whole | None:
+        self, exchange: Exchange, admission: Admission, progress: Progress, sink: Sink, *, keep: bool
+    ) -> tuple[Whole | None, Attempt]:
         steps = admission.plan.steps
         failed = Failed(GatewayError(Reason.ALL_STEPS_FAILED, "The plan has no step."))
         for index, step in enumerate(steps):
             progress.step, progress.provider, progress.target_model = index, step.provider, step.model
             request = self._invoke_request(exchange, admission.caller, admission.plan.settings, step)
-            attempt = Attempt(progress, sink, _own_headers(progress))
+            attempt = Attempt(
+                progress,
+                sink,
+                _own_headers(progress),
+                finish=lambda: self._finish(exchange, progress),
+                keep_bytes=self._config.max_cached_bytes if keep else 0,
+            )
             outcome = await attempt.run(
                 self._providers.invoke(step.provider, request), may_fail=index + 1 < len(steps)
             )
             if not isinstance(outcome, Failed):
                 if outcome is not None:
                     progress.sent(outcome.body)
-                return outcome
+                return outcome, attempt
             failed = outcome
         raise failed.error
 
@@ -244,8 +252,11 @@ class Pipeline:
         return request
 
     def _finish(self, exchange: Exchange, progress: Progress) -> None:
+        """Record the request and count it, once."""
+        if progress.finished:
+            return
+        progress.finished = True
         self._recorder.finish(exchange, progress)
-        progress.logged = False
         self._observe(exchange, progress)
 
 

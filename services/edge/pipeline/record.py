@@ -35,8 +35,9 @@ class Spool(Protocol):
 class Recorder:
     """Turns what happened into log entries."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, log: Any) -> None:
         self._spool = spool
+        self._log = log
 
     def begin(self, exchange: Exchange, progress: Progress) -> None:
         """
@@ -53,9 +54,16 @@ class Recorder:
         if not progress.logged:
             return
         entry = _entry(exchange, progress)
-        _add_outcome(entry, exchange, progress)
+        _add_outcome(entry, progress)
+        if progress.usage is not None:
+            entry.usage.CopyFrom(progress.usage)
         if progress.keep_bodies:
             _add_payload(entry, exchange, progress)
+        try:
+            _add_custom_cost(entry, exchange.options.custom_cost)
+        except (ValueError, OverflowError) as error:
+            # Prices are bounded where they are read; an entry is worth more than being right about that.
+            self._log.error("custom cost left out", log_id=progress.log_id, exc_info=error)
         self._spool.finish(progress.log_id, entry.SerializeToString())
 
 
@@ -83,7 +91,7 @@ def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
     return entry
 
 
-def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
+def _add_outcome(entry: log_entry_pb2.LogEntry, progress: Progress) -> None:
     elapsed_ns = int((time.perf_counter() - progress.started_s) * _NANO)
     entry.duration.seconds, entry.duration.nanos = divmod(elapsed_ns, _NANO)
     entry.response_model = progress.served_model
@@ -97,10 +105,6 @@ def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Pr
     entry.response_size = progress.response_size
     entry.attempts.extend(progress.attempts)
     entry.translation_notes.extend(progress.notes)
-    if progress.usage is not None:
-        entry.usage.CopyFrom(progress.usage)
-    if exchange.options.custom_cost is not None:
-        entry.custom_cost.CopyFrom(_custom_cost(exchange.options.custom_cost))
 
 
 def _add_payload(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
@@ -112,7 +116,9 @@ def _add_payload(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Pr
     entry.payload.response_complete = len(response) == progress.response_size
 
 
-def _custom_cost(prices: dict[str, Any]) -> log_entry_pb2.CustomCost:
+def _add_custom_cost(entry: log_entry_pb2.LogEntry, prices: dict[str, Any] | None) -> None:
+    if prices is None:
+        return
     fields = {
         "per_token_in": "input_token_nano_usd",
         "per_token_out": "output_token_nano_usd",
@@ -120,4 +126,5 @@ def _custom_cost(prices: dict[str, Any]) -> log_entry_pb2.CustomCost:
         "per_cache_write_token": "cache_write_token_nano_usd",
         "total_cost": "total_nano_usd",
     }
-    return log_entry_pb2.CustomCost(**{fields[name]: round(price * _NANO) for name, price in prices.items()})
+    made = {fields[name]: round(price * _NANO) for name, price in prices.items()}
+    entry.custom_cost.CopyFrom(log_entry_pb2.CustomCost(**made))

@@ -15,7 +15,7 @@ from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from services.edge.pipeline.exchange import HeaderList, Progress, Sink
 
@@ -51,18 +51,34 @@ class Whole:
 class Attempt:
     """One call of a provider service, and the way of its answer to the client."""
 
-    def __init__(self, progress: Progress, sink: Sink, own_headers: HeaderList) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        sink: Sink,
+        own_headers: HeaderList,
+        *,
+        finish: Callable[[], None],
+        keep_bytes: int = 0,
+    ) -> None:
         """
         Args:
             progress: Gets what is learned.
             sink: Gets the bytes.
             own_headers: The gateway's own headers of the answer.
+            finish: Records the request. Called when all is known of an answer that is under way, and before
+                its last bytes are written: a client that has them may close, or we may die.
+            keep_bytes: Longest body to keep for the cache, where it does not come in one piece.
         """
         self._progress = progress
         self._sink = sink
         self._own_headers = own_headers
+        self._finish = finish
+        self._keep_bytes = keep_bytes
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
         self._begun = False
         self._headers: HeaderList = []
+        self._length: int | None = None
         self._dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_UNSPECIFIED
         self._held: bytes | None = None
         self._started_s = time.perf_counter()
@@ -84,6 +100,7 @@ class Attempt:
         note = log_entry_pb2.Attempt(
             step=self._progress.step, provider=self._progress.provider, model=self._progress.target_model
         )
+        self._progress.attempts.append(note)
         try:
             async with aclosing(answers):  # type: ignore[type-var]  # a generator in both topologies
                 return await self._relay(answers, note, may_fail=may_fail)
@@ -91,11 +108,21 @@ class Attempt:
             note.error_reason = error.reason
             if not self._begun:
                 return Failed(error)
-            await self._break_off(error)
+            self._truncated(error)
+            self._finish()
+            await self._sink.broken(error)
             return None
         finally:
-            note.duration.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
-            self._progress.attempts.append(note)
+            self._took(note)
+
+    def whole_body(self) -> bytes | None:
+        """Give the body of an answer that was sent in pieces, when it was kept as a whole."""
+        return b"".join(self._kept) if self._kept and self._kept_bytes <= self._keep_bytes else None
+
+    @property
+    def headers(self) -> HeaderList:
+        """The provider's headers of the answer."""
+        return self._headers
 
     async def _relay(
         self,
@@ -104,8 +131,8 @@ class Attempt:
         *,
         may_fail: bool,
     ) -> Whole | Failed | None:
-        first = await anext(answers)
-        head = first.head
+        part = await anext(answers)
+        head = part.head
         note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
         note.status = head.status
         if head.HasField("failure"):
@@ -115,38 +142,63 @@ class Attempt:
         self._begin(head)
         if self._progress.content_type.startswith(_EVENT_STREAM):
             await self._open()
-        await self._take(first)
-        if first.HasField("tail"):
-            return await self._end(first.tail, note)
-        async for part in answers:
-            await self._take(part)
-            if part.HasField("tail"):
-                return await self._end(part.tail, note)
-        raise GatewayError(Reason.UPSTREAM_CUT, "The provider service's answer has no end.")
+        while not part.HasField("tail"):
+            if part.HasField("chunk"):
+                await self._take(part.chunk)
+            try:
+                part = await anext(answers)
+            except StopAsyncIteration:
+                raise GatewayError(Reason.UPSTREAM_CUT, "The provider service's answer has no end.") from None
+        ended = await self._end(part, note)
+        async for trailing in answers:
+            # What a provider sends after the end of its own dialect belongs to a native answer all the same.
+            await self._sink.write(trailing.chunk.data)
+        return ended
 
-    async def _take(self, part: provider_service_pb2.InvokeResponse) -> None:
-        if not part.HasField("chunk"):
+    async def _take(self, chunk: provider_service_pb2.Chunk) -> None:
+        if chunk.HasField("usage"):
+            self._progress.usage = chunk.usage
+        data = chunk.data
+        if self._begun and self._held is None and not self._completes(data):
+            self._progress.sent(data)
+            if self._keep_bytes:
+                self._keep(data)
+            await self._sink.write(data)
             return
-        if part.chunk.HasField("usage"):
-            self._progress.usage = part.chunk.usage
-        if self._begun:
-            await self._send(part.chunk.data)
-        else:
-            await self._hold(part.chunk.data)
+        await self._hold(data)
+
+    def _completes(self, data: bytes) -> bool:
+        """Say whether a client can tell, after these bytes, that it has everything."""
+        return self._length is not None and self._progress.response_size + len(data) >= self._length
 
     async def _hold(self, data: bytes) -> None:
-        """Keep a first piece back: when it is the only one, the answer can be sent with its length."""
-        if self._held is None:
-            self._held = data
-            return
-        # More than one piece: an answer that is being produced as we speak, or a long one.
-        await self._open()
-        await self._send(self._held)
-        await self._send(data)
+        """
+        Keep a piece back until the next one is there.
 
-    async def _send(self, data: bytes) -> None:
-        self._progress.sent(data)
-        await self._sink.write(data)
+        When the first piece is the only one, the answer can be sent with its length; and the last piece of an
+        answer whose length the client knows waits until the answer is recorded.
+        """
+        held, self._held = self._held, data
+        if held is None:
+            return
+        if not self._begun:
+            # More than one piece: an answer that is being produced as we speak, or a long one.
+            await self._open()
+        self._progress.sent(held)
+        self._keep(held)
+        await self._sink.write(held)
+        if not self._completes(data):
+            self._held = None
+            self._progress.sent(data)
+            self._keep(data)
+            await self._sink.write(data)
+
+    def _keep(self, data: bytes) -> None:
+        self._kept_bytes += len(data)
+        if self._kept_bytes <= self._keep_bytes:
+            self._kept.append(data)
+        else:
+            self._kept.clear()
 
     def _begin(self, head: provider_service_pb2.Head) -> None:
         progress = self._progress
@@ -160,7 +212,11 @@ class Attempt:
             progress.outcome = log_entry_pb2.OUTCOME_SUCCESS
         self._dialect = head.body_dialect
         self._headers = [(header.name, header.value.decode("latin-1")) for header in head.headers]
-        progress.content_type = next((value for name, value in self._headers if name == "content-type"), "")
+        for name, value in self._headers:
+            if name == "content-type":
+                progress.content_type = value
+            elif name == "content-length" and value.isascii() and value.isdigit():
+                self._length = int(value)
 
     async def _open(self) -> None:
         self._begun = True
@@ -168,30 +224,40 @@ class Attempt:
         await self._sink.begin(self._progress.status, headers, self._dialect)
 
     async def _end(
-        self, tail: provider_service_pb2.Tail, note: log_entry_pb2.Attempt
+        self, part: provider_service_pb2.InvokeResponse, note: log_entry_pb2.Attempt
     ) -> Whole | Failed | None:
-        progress = self._progress
+        """Take the message with the tail: first what it tells, then the bytes that came with it."""
+        progress, tail = self._progress, part.tail
+        last = (self._held or b"") + part.chunk.data
         if tail.HasField("usage"):
             progress.usage = tail.usage
         progress.served_model = tail.served_model or progress.served_model
         progress.finish_reason = tail.finish_reason
+        error = None
         if tail.HasField("failure"):
             note.error_reason = _class_name(tail.failure)
             error = _error(tail.failure)
             if not self._begun:
                 return Failed(error)
-            await self._break_off(error, reported=tail.failure.reported)
-        if self._begun:
-            return None
-        return Whole(status=progress.status, headers=self._headers, body=self._held or b"")
-
-    async def _break_off(self, error: GatewayError, *, reported: bool = False) -> None:
-        """Tell the client that what it has is not the whole answer."""
-        progress = self._progress
-        progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
-        progress.error_reason = error.reason
-        if not reported:
+            self._truncated(error)
+        if not self._begun:
+            return Whole(status=progress.status, headers=self._headers, body=last)
+        self._keep(last)
+        progress.sent(last)
+        self._took(note)
+        self._finish()
+        if last:
+            await self._sink.write(last)
+        if error is not None and not tail.failure.reported:
             await self._sink.broken(error)
+        return None
+
+    def _took(self, note: log_entry_pb2.Attempt) -> None:
+        note.duration.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
+
+    def _truncated(self, error: GatewayError) -> None:
+        self._progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
+        self._progress.error_reason = error.reason
 
 
 def _class(failure: provider_service_pb2.Failure) -> Any:

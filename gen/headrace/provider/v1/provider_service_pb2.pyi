@@ -239,7 +239,10 @@ class InvokeResponse(_message.Message):
 
     @_builtins.property
     def tail(self) -> Global___Tail:
-        """How the answer ended. Exactly once, in the last message."""
+        """How the answer ended. Exactly once, as soon as the end of its dialect is
+        there. On native calls, chunks of whatever the provider sends after that
+        end may follow.
+        """
 
     def __init__(
         self,
