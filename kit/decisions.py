@@ -3,7 +3,7 @@ Decisions of another service, kept for as long as that service said.
 
 `Authenticate` and `Plan` answers carry a `Lifetime`; this is the one place that honours it. An answer is
 reused while the `Watch` stream that could void it is open; when the stream is lost the service is asked
-again; when it cannot be reached the last answer goes on through its grace period.
+again; when it cannot be reached, or fails without deciding, the last answer goes on through its grace period.
 """
 
 from __future__ import annotations
@@ -24,8 +24,19 @@ __all__ = ["DecisionCache", "Fetched"]
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# Failures that say that the service was not there to decide, as against a decision to refuse.
-_ABSENT = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DEADLINE_EXCEEDED})
+# Decisions to refuse, which end an earlier decision to admit. Every other failure is trouble of the service
+# or of the way to it: nothing was decided.
+_REFUSALS = frozenset(
+    {
+        Reason.INVALID_REQUEST, Reason.BAD_CHAT_FORMAT, Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED,
+        Reason.GATEWAY_NOT_FOUND, Reason.INVALID_PROVIDER, Reason.NOT_FOUND, Reason.UNSUPPORTED,
+        Reason.CREDENTIAL_MISSING, Reason.RATE_LIMITED, Reason.SPEND_LIMITED, Reason.CALLER_NOT_ALLOWED,
+    }
+)  # fmt: skip
+
+# Failures that will meet the next question too, whatever it is about. An error like INTERNAL may be about one
+# question alone, so it does not stop those about others.
+_AWAY = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.OVERLOADED})
 
 # While a service is known to be away, stale answers are used without knocking again for this long.
 _KNOCK_EVERY_S = 0.5
@@ -94,7 +105,7 @@ class DecisionCache(Generic[K, V]):
             fetch: Asks the service.
 
         Raises:
-            GatewayError: The service refused, or is away and no earlier decision is within its grace.
+            GatewayError: The service refused, or did not decide and no earlier decision is within its grace.
         """
         value = self.fresh(key)
         if value is not None:
@@ -137,6 +148,9 @@ class DecisionCache(Generic[K, V]):
         self._absent_until = 0.0
         if missed_nothing:
             return
+        # Whoever asks from now on must not get an answer that was on its way before. The scope of a flight is
+        # known when it has landed, so all are left to those who wait for them already.
+        self._flights.clear()
         if event.scope:
             self._voided[event.scope] = event.generation
             self._entries = {key: entry for key, entry in self._entries.items() if entry.scope != event.scope}
@@ -148,14 +162,15 @@ class DecisionCache(Generic[K, V]):
         try:
             fetched = await fetch()
         except GatewayError as error:
-            entry = self._entries.get(key)
-            if error.reason in _ABSENT:
-                now = self._clock()
-                self._absent_until = now + _KNOCK_EVERY_S
-                if entry is not None and now < entry.grace_until:
-                    return entry.value
-            else:
+            if error.reason in _REFUSALS:
                 self._entries.pop(key, None)
+                raise
+            now = self._clock()
+            if error.reason in _AWAY:
+                self._absent_until = now + _KNOCK_EVERY_S
+            entry = self._entries.get(key)
+            if entry is not None and now < entry.grace_until:
+                return entry.value
             raise
         self._keep(key, fetched)
         return fetched.value
@@ -164,9 +179,11 @@ class DecisionCache(Generic[K, V]):
         lifetime = fetched.lifetime
         reuse_s = lifetime.reuse_for.seconds + lifetime.reuse_for.nanos / 1e9
         voided = max(self._voided.get("", 0), self._voided.get(lifetime.scope, 0))
+        # An answer that was on its way while its ground changed serves those who waited for it, nobody else.
+        if lifetime.generation < voided:
+            return
         self._entries.pop(key, None)
-        # An answer that was on its way while its ground changed serves its own request and no other.
-        if reuse_s <= 0 or lifetime.generation < voided:
+        if reuse_s <= 0:
             return
         while len(self._entries) >= self._capacity:
             del self._entries[next(iter(self._entries))]
@@ -175,6 +192,7 @@ class DecisionCache(Generic[K, V]):
         self._entries[key] = _Entry(fetched.value, fresh_until, fresh_until + grace_s, lifetime.scope)
 
     def _landed(self, key: K, flight: asyncio.Task[V]) -> None:
-        self._flights.pop(key, None)
+        if self._flights.get(key) is flight:  # else a later one took its place
+            del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # everyone who waited may be gone; the failure is then nobody's

@@ -106,6 +106,7 @@ class ServingProcess:
             metrics=self._registry,
             inline=self._inline,
             addresses=self._settings.addresses(),
+            stopping=lambda: self._readiness.stopping,
         )
         stack.push_async_callback(runtime.close)
         service = await stack.enter_async_context(build(runtime))

@@ -82,6 +82,7 @@ class Runtime:
         metrics: Registry for this process's metrics.
         inline: Services of this same process, called without a connection.
         addresses: gRPC target of every service that lives elsewhere, by name.
+        stopping: Tells whether the process was asked to stop.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Runtime:
     metrics: prometheus_client.CollectorRegistry
     inline: InlineRegistry
     addresses: Mapping[str, str]
+    stopping: Callable[[], bool] = lambda: False
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     def channel(self, name: str, address: str | None = None) -> grpc.aio.Channel:

@@ -22,13 +22,34 @@ from kit.telemetry.tracing import propagation_headers
 if TYPE_CHECKING:
     from kit.telemetry.tracing import Tracing
 
-__all__ = ["DelegatingChannel", "channel_options", "connect"]
+__all__ = ["KEEPALIVE_S", "KEEPALIVE_TIMEOUT_S", "DelegatingChannel", "channel_options", "connect"]
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
+# A peer that is gone closes its connections, and a call that hangs has its deadline. A peer that is stopped,
+# or behind a network that broke, does neither, and a `Watch` stream has no deadline: a revocation would never
+# arrive while everybody takes the stream to be open. Pings find out within the sum of these two. More often
+# would wake idle processes for nothing; a shorter time-out would take a machine that is merely busy for dead.
+KEEPALIVE_S = 10.0
+KEEPALIVE_TIMEOUT_S = 5.0
 
-def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
-    """Give the gRPC options that servers and clients share."""
+
+def channel_options(
+    max_message_bytes: int,
+    *,
+    keepalive_s: float = KEEPALIVE_S,
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+) -> list[tuple[str, int]]:
+    """
+    Give the gRPC options that servers and clients share.
+
+    Args:
+        max_message_bytes: Longest message either way.
+        keepalive_s: After how long without a sign of life the peer is pinged, in seconds.
+        keepalive_timeout_s: How long it may take to answer before the connection is closed, in seconds.
+    """
+    keepalive_ms = int(keepalive_s * 1000)
+    timeout_ms = int(keepalive_timeout_s * 1000)
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -39,11 +60,29 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", 500),
         # No proxy stands between services, whatever the environment says for upstream calls.
         ("grpc.enable_http_proxy", 0),
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", timeout_ms),
+        # What ends the connection when a ping has no answer is this one, a minute unless set.
+        ("grpc.http2.ping_timeout_ms", timeout_ms),
+        # Between calls too: the next one shall not be the one to find out.
+        ("grpc.keepalive_permit_without_calls", 1),
+        # gRPC stops pinging after two pings without data; a `Watch` stream may have none for days.
+        ("grpc.http2.max_pings_without_data", 0),
+        # A server takes pings more than once in five minutes for an attack, and ends the connection. Half of
+        # what our clients do, so that one that is a little early is not punished.
+        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),
     ]
 
 
 def connect(
-    target: str, *, service: str, caller: str, tracing: Tracing, max_message_bytes: int
+    target: str,
+    *,
+    service: str,
+    caller: str,
+    tracing: Tracing,
+    max_message_bytes: int,
+    keepalive_s: float = KEEPALIVE_S,
+    keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
 ) -> grpc.aio.Channel:
     """
     Open a channel to a service.
@@ -54,8 +93,13 @@ def connect(
         caller: Name of the calling service.
         tracing: Spans of the calling service.
         max_message_bytes: Longest message either way.
+        keepalive_s: After how long without a sign of life the service is pinged, in seconds.
+        keepalive_timeout_s: How long it may take to answer before the connection is closed, in seconds.
     """
-    channel = grpc.aio.insecure_channel(target, options=channel_options(max_message_bytes))
+    options = channel_options(
+        max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
+    )
+    channel = grpc.aio.insecure_channel(target, options=options)
     return _RemoteChannel(channel, service=service, caller=caller, tracing=tracing)
 
 

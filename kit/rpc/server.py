@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kit.errors import GatewayError
 from kit.rpc import deadline, status
-from kit.rpc.client import channel_options
+from kit.rpc.client import KEEPALIVE_S, KEEPALIVE_TIMEOUT_S, channel_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -25,10 +25,29 @@ __all__ = ["RpcServer"]
 
 
 class RpcServer:
-    """Serves endpoints over gRPC."""
+    """
+    Serves endpoints over gRPC.
 
-    def __init__(self, endpoints: Iterable[Endpoint], *, max_message_bytes: int) -> None:
-        self._server = grpc.aio.server(options=channel_options(max_message_bytes))
+    Args:
+        endpoints: What it serves.
+        max_message_bytes: Longest message either way.
+        keepalive_s: After how long without a sign of life a client is pinged, in seconds. Clients may ping
+            twice as often.
+        keepalive_timeout_s: How long it may take to answer before the connection is closed, in seconds.
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        *,
+        max_message_bytes: int,
+        keepalive_s: float = KEEPALIVE_S,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+    ) -> None:
+        options = channel_options(
+            max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
+        )
+        self._server = grpc.aio.server(options=options)
         by_service: dict[str, dict[str, Any]] = {}
         for endpoint in endpoints:
             by_service.setdefault(endpoint.service, {})[endpoint.rpc] = _handler(endpoint)

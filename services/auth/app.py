@@ -9,12 +9,12 @@ from headrace.auth.v1.auth_service_pb2_grpc import (
     add_AuthServiceServicer_to_server,
     add_TokenServiceServicer_to_server,
 )
+from kit.account import ACCOUNT_ID
 from kit.clock import SystemClock
 from kit.config import ConfigError, load
 from kit.generation import WatchHub
 from kit.service import Binding, Service
 from services.auth.config import AUTH_CALLERS, TOKEN_CALLERS, AuthConfig
-from services.auth.convert import ACCOUNT
 from services.auth.first_token import TOKEN_FILE, TokenFile, ensure_first_token
 from services.auth.server import AuthServicer, TokenServicer
 from services.auth.store_sqlite import open_store
@@ -32,7 +32,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     """Build the service for a process."""
     config = load(AuthConfig, runtime.env)
     account_id = runtime.settings.account
-    if not ACCOUNT.fullmatch(account_id):
+    if not ACCOUNT_ID.fullmatch(account_id):
         raise ConfigError([f"HEADRACE_ACCOUNT must have 1 to 64 of A-Z a-z 0-9 _ -, but is {account_id!r}"])
     log = runtime.log("auth")
     clock = SystemClock()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from services.auth.core.token import Token
 
 __all__ = [
-    "account_id",
     "authenticated",
     "expiry",
     "invalidation",
@@ -32,7 +31,6 @@ __all__ = [
     "token",
 ]
 
-ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _GATEWAY = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", re.ASCII)
 _MODEL = re.compile(r"[^/\s]+/\S+")
@@ -53,13 +51,6 @@ _NUMBERS = {permission: number for number, permission in _PERMISSIONS.items()}
 
 def _invalid(param: str, message: str) -> GatewayError:
     return GatewayError(Reason.INVALID_REQUEST, message, param=param)
-
-
-def account_id(text: str) -> str:
-    """Return an account id that is one."""
-    if not ACCOUNT.fullmatch(text):
-        raise _invalid("account_id", "An account id has 1 to 64 letters, digits, hyphens or underscores.")
-    return text
 
 
 def name(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.auth.v1 import auth_service_pb2 as pb
 from headrace.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, TokenServiceServicer
 from kit import moment
+from kit.account import check_account_id
 from services.auth import convert
 from services.auth.core import page
 from services.auth.core.authentication import authenticate, reuse
@@ -80,7 +81,7 @@ class TokenServicer(TokenServiceServicer):
         credential = mint()
         token = Token(
             id=credential.id,
-            account_id=convert.account_id(request.account_id),
+            account_id=check_account_id(request.account_id),
             name=convert.name(request.name),
             permissions=convert.permissions(request.permissions),
             restrictions=convert.restrictions(request.restrictions),
@@ -97,7 +98,7 @@ class TokenServicer(TokenServiceServicer):
         size = convert.page_size(request.page_size)
         after = page.decode(request.page_token)
         # One more than was asked for tells whether there is a next page.
-        found = await self._store.page(convert.account_id(request.account_id), size=size + 1, after=after)
+        found = await self._store.page(check_account_id(request.account_id), size=size + 1, after=after)
         more = len(found) > size
         tokens = found[:size]
         last = tokens[-1] if more else None
@@ -107,7 +108,7 @@ class TokenServicer(TokenServiceServicer):
     async def RevokeToken(self, request: pb.RevokeTokenRequest, context: Any) -> pb.RevokeTokenResponse:
         """Revoke a token."""
         token = await self._store.revoke(
-            convert.account_id(request.account_id),
+            check_account_id(request.account_id),
             request.token_id,
             at=moment.now(self._clock),
             then=self._hub.advance,

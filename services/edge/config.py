@@ -26,7 +26,13 @@ class EdgeConfig:
         at_least=1024,
     )
     max_header_bytes: int = setting(
-        16 << 10, "Longest single header line. Custom cost, metadata and credentials fit well.", at_least=1024
+        64 << 10,
+        "Longest single header, and longest request line. Slightly above what Envoy allows for all headers "
+        "together, so that Envoy decides.",
+        at_least=1024,
+    )
+    body_timeout_s: float = setting(
+        60.0, "How long a request's body may take to arrive before the request is refused.", at_least=0.01
     )
     max_messages: int = setting(
         5_000,

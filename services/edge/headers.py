@@ -6,12 +6,12 @@ Sources: the public product's header reference for `cf-aig-*`; RFC 9110 section 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kit import tokens
 from kit.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ _NOT_FORWARDED = frozenset(
 )  # fmt: skip
 _PREFIXES_NOT_FORWARDED = (b"cf-", b"x-forwarded-", b"x-envoy-", b"headrace-")
 
-# A token of ours, wherever it stands in a value.
-_OUR_TOKEN = re.compile(rb"hr_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+_TOKEN_PREFIX = tokens.PREFIX.encode()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,7 +96,8 @@ class RequestHeaders:
         forwarded: What may go upstream, names in lower case.
         options: What the gateway is asked to do.
         gateway_token: Token in `cf-aig-authorization`, without `Bearer`.
-        own_token: A token of ours found where a provider's credential stands. It is never forwarded.
+        own_token: A token of ours, or what begins like one, where a provider's credential stands. It is
+            never forwarded.
         trace: `traceparent` and `tracestate`.
         user_agent: The client's user agent.
         content_type: Content type of the body.
@@ -126,8 +126,9 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             if name.startswith((b"cf-", b"trace")):
                 _read_own(found, name.decode("latin-1"), value.decode("utf-8", "replace").strip())
             continue
-        if b"hr_" in value and (token := _OUR_TOKEN.search(value)):
-            found.own_token = token.group().decode("ascii")
+        if _TOKEN_PREFIX in value and _is_ours(
+            found, name.decode("latin-1"), value.decode("utf-8", "replace")
+        ):
             continue
         if name == b"user-agent":
             found.user_agent = value.decode("utf-8", "replace")[:256]
@@ -135,6 +136,17 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             found.content_type = value.decode("utf-8", "replace")[:256]
         found.forwarded.append((name.decode("latin-1"), value))
     return found
+
+
+def _is_ours(found: RequestHeaders, name: str, value: str) -> bool:
+    """Tell whether a value holds a token of ours, and keep the one that the caller presents."""
+    if name not in tokens.CREDENTIAL_HEADERS:
+        return bool(tokens.find(value))
+    token = tokens.presented(value)
+    # A whole token is not lost to a malformed one, wherever each stands.
+    if token and not tokens.find(found.own_token):
+        found.own_token = tokens.find(token) or found.own_token or token
+    return bool(token)
 
 
 def _read_own(found: RequestHeaders, name: str, value: str) -> None:
@@ -206,22 +218,24 @@ def _read_metadata(options: Options, value: str) -> None:
     options.metadata = kept
 
 
-_COST_MEMBERS = (
-    "per_token_in",
-    "per_token_out",
-    "per_cache_read_token",
-    "per_cache_write_token",
-    "total_cost",
-)
+# The most that each may be, in US dollars: far above any price, and far below what the log's fields hold.
+_MOST_COST_USD = {
+    "per_token_in": 1,
+    "per_token_out": 1,
+    "per_cache_read_token": 1,
+    "per_cache_write_token": 1,
+    "total_cost": 1_000_000,
+}
 
 
 def _read_custom_cost(options: Options, value: str) -> None:
     prices = _json_object(value)
     for name, price in prices.items():
-        if name not in _COST_MEMBERS:
-            raise ValueError(f"{name!r} is not one of {', '.join(_COST_MEMBERS)}")
-        if isinstance(price, bool) or not isinstance(price, int | float) or price < 0:
-            raise ValueError(f"{name} must be a number of US dollars, not negative")
+        most = _MOST_COST_USD.get(name)
+        if most is None:
+            raise ValueError(f"{name!r} is not one of {', '.join(_MOST_COST_USD)}")
+        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price <= most:
+            raise ValueError(f"{name} must be a number of US dollars, at least 0 and at most {most}")
     options.custom_cost = prices
 
 

@@ -7,6 +7,7 @@ connection and the pipeline would be paid for by every request.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from kit.telemetry import names
 from services.edge import routes
 from services.edge.handlers import compat, native
 from services.edge.headers import RequestHeaders, read
+from services.edge.http_protocol import EdgeServer, cut
 from services.edge.http_sink import HttpSink, refusal
 from services.edge.wire import errors
 
@@ -37,6 +39,11 @@ __all__ = ["HttpServer"]
 
 # Once no request runs, connections only have to be closed.
 _CLOSING_S = 0.2
+_TOO_SLOW = 408
+
+
+class _BodyTooSlowError(Exception):
+    """A request's body did not arrive in time."""
 
 
 class HttpServer:
@@ -75,7 +82,7 @@ class HttpServer:
             OSError: An address cannot be listened on.
         """
         limit = self._config.max_body_bytes
-        server = web.Server(
+        server = EdgeServer(
             self._serve,
             request_factory=partial(_request, limit=limit),
             # A client that goes away ends its handler, and with it the upstream call.
@@ -116,7 +123,6 @@ class HttpServer:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, _ = request.raw_path.partition("?")
         dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_NATIVE
-        management = path.startswith("/client/")
         try:
             route = routes.resolve(path)
             dialect = route.dialect
@@ -133,19 +139,22 @@ class HttpServer:
                     span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, response.status)
                 return response
         except GatewayError as error:
-            return self._refuse(error, dialect, management=management)
+            return self._refuse(request, error, dialect)
         except web.HTTPRequestEntityTooLarge:
-            return self._refuse(self._too_large(), dialect, management=management)
+            return self._refuse(request, self._too_large(), dialect)
+        except _BodyTooSlowError:
+            slow = GatewayError(Reason.INVALID_REQUEST, "The request body took too long to arrive.")
+            return self._refuse(request, slow, dialect, status=_TOO_SLOW)
         except (ClientError, web.RequestPayloadError):
             # The body broke off, or its framing makes no sense; whoever still listens is told.
             broken = GatewayError(Reason.INVALID_REQUEST, "The request body could not be read to its end.")
-            return self._refuse(broken, dialect, management=management)
+            return self._refuse(request, broken, dialect)
         except ConnectionError:
             raise
         except Exception as failure:  # noqa: BLE001 - the last line of defence, which tells and logs
             self._log.error("request failed", exc_info=failure, route=path[:200])
             internal = GatewayError(Reason.INTERNAL, "Something went wrong on our side.")
-            return self._refuse(internal, dialect, management=management)
+            return self._refuse(request, internal, dialect)
 
     async def _compat(
         self, request: web.BaseRequest, route: Route, headers: RequestHeaders
@@ -156,7 +165,7 @@ class HttpServer:
             endpoint=route.endpoint,
             dialect=route.dialect,
             headers=headers,
-            body=await request.read(),
+            body=await self._body(request),
             max_messages=self._config.max_messages,
         )
         return await self._run(request, exchange)
@@ -172,9 +181,16 @@ class HttpServer:
             path=route.rest,
             query=request.raw_path.partition("?")[2],
             headers=headers,
-            body=await request.read(),
+            body=await self._body(request),
         )
         return await self._run(request, exchange)
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        try:
+            async with asyncio.timeout(self._config.body_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise _BodyTooSlowError from None
 
     async def _run(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         sink = HttpSink(request, exchange.dialect)
@@ -191,10 +207,22 @@ class HttpServer:
         )
 
     def _refuse(
-        self, error: GatewayError, dialect: http_pb2.Dialect.ValueType, *, management: bool
+        self,
+        request: web.BaseRequest,
+        error: GatewayError,
+        dialect: http_pb2.Dialect.ValueType,
+        *,
+        status: int | None = None,
     ) -> web.Response:
-        body = errors.management_body(error) if management else errors.body(error, dialect)
-        return refusal(error, body, [])
+        if request.writer.output_size > 0:
+            # A second answer inside the first would be taken for its end.
+            cut(request)
+        if request.raw_path.startswith("/client/"):
+            return refusal(error, errors.management_body(error), [])
+        response = refusal(error, errors.body(error, dialect, status=status), [], status=status)
+        if status == _TOO_SLOW:
+            response.force_close()
+        return response
 
 
 def _check_method(method: str, route: Route) -> None:

@@ -4,6 +4,7 @@ The HTTP side of an answer: a `Sink` over aiohttp.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -20,6 +21,8 @@ __all__ = ["HttpSink", "refusal"]
 
 _JSON = "application/json"
 _EVENT_STREAM = "text/event-stream"
+# What no field value may hold (RFC 9110 section 5.5), the tab apart.
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HttpSink:
@@ -43,7 +46,10 @@ class HttpSink:
         self.response = web.Response(status=status, headers=_headers(headers), body=body)
 
     async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
-        """Send an error in the client's dialect."""
+        """Send an error in the client's dialect, or end what has begun with it."""
+        if self.response is not None:
+            await self.interrupt(error, headers)
+            return
         self.response = refusal(error, errors.body(error, self._dialect), headers)
 
     async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
@@ -84,15 +90,32 @@ class HttpSink:
 
 
 def _headers(headers: HeaderList) -> CIMultiDict[str]:
-    named = CIMultiDict(headers)
+    named = CIMultiDict((name, _sendable(value)) for name, value in headers)
     # aiohttp would tell its own version and Python's.
     named.setdefault("server", "headrace")
     return named
 
 
-def refusal(error: GatewayError, body: bytes, headers: HeaderList) -> web.Response:
-    """Give the answer that tells an error."""
+def _sendable(value: str) -> str:
+    """Make a value fit to be sent: an answer is not lost to a name that holds a line feed."""
+    if value.isascii() and value.isprintable():
+        return value
+    return _CONTROLS.sub("", value).encode("latin-1", "backslashreplace").decode("latin-1")
+
+
+def refusal(
+    error: GatewayError, body: bytes, headers: HeaderList, *, status: int | None = None
+) -> web.Response:
+    """
+    Give the answer that tells an error.
+
+    Args:
+        error: What happened.
+        body: Tells it in the client's dialect.
+        headers: To be sent as well.
+        status: HTTP status, where it is not the reason's.
+    """
     named = _headers([*headers, ("content-type", _JSON)])
     if error.retry_after_s is not None:
         named["retry-after"] = str(max(1, round(error.retry_after_s)))
-    return web.Response(status=errors.HTTP[error.reason].status, headers=named, body=body)
+    return web.Response(status=status or errors.HTTP[error.reason].status, headers=named, body=body)

@@ -72,6 +72,8 @@ _COMPAT: Mapping[str, _Compat] = {
 
 _MANAGEMENT = "client/v4/accounts/"
 _READ = ("GET", "HEAD")
+# No account, gateway or provider has a longer name; what decisions are kept under stays small.
+_LONGEST_NAME = 64
 
 
 def resolve(path: str) -> Route:
@@ -91,7 +93,7 @@ def resolve(path: str) -> Route:
         route = _management(trimmed[len(_MANAGEMENT) :])
     else:
         route = _OPERATIONS.get(trimmed)
-    if route is None:
+    if route is None or max(map(len, (route.account_id, route.gateway_id, route.provider))) > _LONGEST_NAME:
         raise GatewayError(Reason.NOT_FOUND, "There is nothing at this path.", resource="path")
     return route
 

@@ -33,7 +33,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     metrics = LedgerMetrics(runtime.metrics)
     path = runtime.settings.data_dir / "ledger.db"
     async with open_store(path, synchronous=config.synchronous, log=log) as store:
-        servicer = LedgerServicer(store=store, pricer=Pricer(PriceTable()), metrics=metrics)
+        servicer = LedgerServicer(store=store, pricer=Pricer(PriceTable(), log=log), metrics=metrics)
         retention = asyncio.create_task(
             keep_within_limit(store, config, metrics, log), name="ledger retention"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.common.v1 import usage_pb2
 from services.ledger.core.cost import Custom, Tokens, custom_cost, table_cost
@@ -22,10 +22,12 @@ class Pricer:
 
     Args:
         table: Listed prices.
+        log: Where entries are told whose cost cannot be worked out.
     """
 
-    def __init__(self, table: PriceTable) -> None:
+    def __init__(self, table: PriceTable, *, log: Any) -> None:
         self._table = table
+        self._log = log
 
     def cost(self, entry: log_entry_pb2.LogEntry, created_us: int) -> usage_pb2.Cost | None:
         """
@@ -34,6 +36,13 @@ class Pricer:
         An answer of our cache costs nothing, whatever prices the caller named; then the caller's prices win;
         then the operator's own machine costs nothing; then the table.
         """
+        try:
+            return self._priced(entry, created_us)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the entry is worth more than its cost
+            self._log.error("an entry cannot be priced", id=entry.id, error=repr(error))
+            return None
+
+    def _priced(self, entry: log_entry_pb2.LogEntry, created_us: int) -> usage_pb2.Cost | None:
         if entry.cached:
             return usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CACHE_HIT)
         tokens = _tokens(entry.usage) if entry.HasField("usage") else None

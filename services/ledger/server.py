@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from services.ledger.metrics import LedgerMetrics
     from services.ledger.pricing import Pricer
-    from services.ledger.store import EntryStore
+    from services.ledger.store import EntryStore, Row
 
 __all__ = ["LedgerServicer"]
 
@@ -43,7 +43,7 @@ class LedgerServicer(LedgerServiceServicer):
             new = await self._store.add(rows)
             answer.recorded_count += new
             answer.duplicate_count += len(rows) - new
-            unpriced = sum(row.cost_nano_usd is None and row.tokens_in is not None for row in rows)
+            unpriced = sum(_unpriced(row) for row in rows)
             self._metrics.recorded.inc(new)
             self._metrics.duplicates.inc(len(rows) - new)
             self._metrics.unpriced.inc(unpriced)
@@ -67,3 +67,9 @@ class LedgerServicer(LedgerServiceServicer):
             message = "There is no such log, or its bodies were not collected."
             raise GatewayError(Reason.NOT_FOUND, message, resource="payload", id=request.id)
         return pb.GetPayloadResponse(payload=log_entry_pb2.Payload.FromString(found))
+
+
+def _unpriced(row: Row) -> bool:
+    """Whether something was used and what it cost is not known."""
+    used = row.tokens_in is not None or row.tokens_out is not None
+    return used and row.cost_nano_usd is None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from kit import tokens
 from kit.errors import GatewayError, Reason
-from services.providers.headers import TOKEN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +19,10 @@ if TYPE_CHECKING:
     from services.providers.call import Call
     from services.providers.headers import HeaderList
 
-__all__ = ["CREDENTIAL_HEADERS", "AuthScheme", "credential_headers"]
+__all__ = ["AuthScheme", "credential_headers"]
 
 _BEARER: Final = "bearer "
 _DEFAULT_ALIAS: Final = frozenset({"", "default"})
-
-# Where clients of any provider put a key. An adapter sends none of them but the one its provider reads.
-CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +83,7 @@ def _key_of_request(headers: Sequence[tuple[str, bytes]], *, first: str) -> str:
     """Return the provider's key among the headers, the one in the provider's own header first."""
     found = ""
     for name, value in headers:
-        if name in CREDENTIAL_HEADERS:
+        if name in tokens.CREDENTIAL_HEADERS:
             key = _key(name, value)
             if key and name == first:
                 return key
@@ -96,6 +93,8 @@ def _key_of_request(headers: Sequence[tuple[str, bytes]], *, first: str) -> str:
 
 def _key(name: str, value: bytes) -> str:
     text = value.decode("latin-1").strip()
+    if tokens.presented(text):
+        return ""
     if name == "authorization":
         scheme, key = text[: len(_BEARER)], text[len(_BEARER) :].strip()
         # Without a scheme it is taken as it is: some clients send the bare key.
@@ -103,4 +102,4 @@ def _key(name: str, value: bytes) -> str:
             text = key
         elif scheme.lower().strip() == _BEARER.strip():
             text = ""
-    return "" if text.startswith(TOKEN_PREFIX) else text
+    return text

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from kit import tokens
 from kit.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "TOKEN_PREFIX",
     "AnswerHeaders",
     "HeaderList",
     "quota_headers",
@@ -27,9 +27,6 @@ __all__ = [
 
 HeaderList = list[tuple[str, str]]
 AnswerHeaders = list[tuple[str, bytes]]
-
-# Every token of ours begins with it; a provider's key never does.
-TOKEN_PREFIX: Final = "hr_"  # noqa: S105 - what a token begins with is public
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -111,7 +108,7 @@ def request_headers(received: Iterable[tuple[str, bytes]], *, drop: frozenset[st
         if name in _OURS or name in drop or name.startswith(_OUR_PREFIXES):
             continue
         text = _text(name, value)
-        if TOKEN_PREFIX not in text or not _holds_token(text):
+        if tokens.PREFIX not in text or not _holds_token(name, text):
             kept.append((name, text))
     return kept
 
@@ -172,6 +169,6 @@ def _text(name: str, value: bytes) -> str:
     return text
 
 
-def _holds_token(text: str) -> bool:
-    """Tell whether a header's value is a token of ours, whatever scheme stands before it."""
-    return any(part.startswith(TOKEN_PREFIX) for part in text.replace(",", " ").replace('"', " ").split())
+def _holds_token(name: str, text: str) -> bool:
+    """Tell whether a value holds a token of ours or, where a credential stands, what begins like one."""
+    return bool(tokens.presented(text) if name in tokens.CREDENTIAL_HEADERS else tokens.find(text))

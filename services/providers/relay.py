@@ -70,12 +70,10 @@ class Relay(Protocol):
     @property
     def read_ahead(self) -> bool:
         """True when `next` has something to return without waiting."""
-        ...
 
     @property
     def over(self) -> bool:
         """True when nothing but the tail is left."""
-        ...
 
     async def head(self) -> pb.InvokeResponse:
         """
@@ -84,19 +82,15 @@ class Relay(Protocol):
         Raises:
             GatewayError: there is no answer after all.
         """
-        ...
 
     async def next(self) -> pb.InvokeResponse | None:
         """Return more of the answer; None at its end."""
-        ...
 
     def tail(self) -> pb.InvokeResponse:
         """Return how the answer ended."""
-        ...
 
     async def trailing(self) -> pb.InvokeResponse | None:
         """Return what follows the end of the dialect, where that is passed on; None when nothing does."""
-        ...
 
 
 def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provider: str) -> Relay:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
     from services.router.core.gateway import Gateway, GatewaySettings
     from services.router.core.plan import Plan
 
-__all__ = ["account_id", "changes", "gateway", "invalidation", "plan_request", "planned", "settings"]
+__all__ = ["changes", "gateway", "invalidation", "plan_request", "planned", "settings"]
 
-_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 _SHORTEST_CACHE_TTL_S = 60
 _LONGEST_CACHE_TTL_S = 30 * 86_400
@@ -51,13 +49,6 @@ def _invalid(param: str, message: str) -> GatewayError:
     return GatewayError(Reason.INVALID_REQUEST, message, param=param)
 
 
-def account_id(text: str) -> str:
-    """Return an account id that is one."""
-    if not _ACCOUNT.fullmatch(text):
-        raise _invalid("account_id", "An account id has 1 to 64 letters, digits, hyphens or underscores.")
-    return text
-
-
 def plan_request(message: pb.PlanRequest) -> PlanRequest:
     """Return what a plan is asked for."""
     if message.continuation:
@@ -75,6 +66,9 @@ def planned(
     plan: Plan, *, reuse_for_s: float, grace_s: float, generation: int, scope: str
 ) -> pb.PlanResponse:
     """Return a plan as a message."""
+    if not plan.steps:
+        # What a stranger asks about is not kept: they choose the key, and would fill the keeper's memory.
+        reuse_for_s = grace_s = 0.0
     return pb.PlanResponse(
         steps=[pb.Step(provider=step.provider, model=step.model or "") for step in plan.steps],
         settings=settings(plan.settings),

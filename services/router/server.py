@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.router.v1 import router_service_pb2 as pb
 from headrace.router.v1.router_service_pb2_grpc import GatewayServiceServicer, RouterServiceServicer
 from kit import moment
+from kit.account import check_account_id
 from services.router import convert
 from services.router.core.gateway import absent, is_gateway_id, not_found
 from services.router.core.plan import Catalogue, plan
@@ -57,7 +58,7 @@ class RouterServicer(RouterServiceServicer):
     async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
         """Decide the steps for a request."""
         wanted = convert.plan_request(request)
-        account_id = convert.account_id(request.caller.account_id)
+        account_id = check_account_id(request.caller.account_id)
         gateway, generation = await self._gateway(
             account_id, request.caller.gateway_id, authenticated=wanted.authenticated
         )
@@ -110,7 +111,7 @@ class GatewayServicer(GatewayServiceServicer):
 
     async def GetGateway(self, request: pb.GetGatewayRequest, context: Any) -> pb.GetGatewayResponse:
         """Find a gateway."""
-        found, _ = await self._store.find(convert.account_id(request.account_id), request.gateway_id)
+        found, _ = await self._store.find(check_account_id(request.account_id), request.gateway_id)
         if found is None:
             raise not_found(request.gateway_id)
         return pb.GetGatewayResponse(gateway=convert.gateway(found))
@@ -118,7 +119,7 @@ class GatewayServicer(GatewayServiceServicer):
     async def UpdateGateway(self, request: pb.UpdateGatewayRequest, context: Any) -> pb.UpdateGatewayResponse:
         """Change settings of a gateway."""
         found = await self._store.change(
-            convert.account_id(request.account_id),
+            check_account_id(request.account_id),
             request.gateway_id,
             convert.changes(request),
             at=moment.now(self._clock),

@@ -73,13 +73,37 @@ NAMES = st.sampled_from(
     ]
 )
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=40)
+# Valid JSON that is hard to hold: numbers beyond any field's width, and nesting.
+NUMBERS = st.integers(-(10**40), 10**40) | st.floats(allow_nan=False) | st.sampled_from([1e300, 2**63, 2**64])
+NESTED = st.integers(1, 900).map(lambda depth: json.loads("[" * depth + "]" * depth))
+COSTS = st.dictionaries(
+    st.sampled_from(["per_token_in", "per_token_out", "per_cache_read_token", "total_cost"]) | TEXT,
+    NUMBERS | NUMBERS.map(abs) | NESTED | JSON,
+    min_size=1,
+    max_size=3,
+)
+METADATA = st.dictionaries(TEXT, NUMBERS | NESTED | JSON, max_size=6)
+HEADERS = st.one_of(
+    st.dictionaries(NAMES, VALUES, max_size=2),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "cf-aig-custom-cost": COSTS.map(json.dumps),
+            "cf-aig-metadata": METADATA.map(json.dumps),
+        },
+    ),
+    # On both sides of what the front door lets through.
+    st.tuples(NAMES | st.just("x-long"), st.integers(1, 80) | st.integers(55, 66)).map(
+        lambda pair: {pair[0]: "x" * 1024 * pair[1]}
+    ),
+)
 
 
 @given(
     method=st.sampled_from(["POST", "POST", "POST", "GET", "PUT", "OPTIONS"]),
     path=st.sampled_from(PATHS) | st.sampled_from(PATHS).map(lambda path: path + "/%2e%2e/%00x"),
     body=BODIES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60),
-    headers=st.dictionaries(NAMES, VALUES, max_size=2),
+    headers=HEADERS,
 )
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_no_input_makes_a_500(

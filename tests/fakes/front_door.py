@@ -39,9 +39,9 @@ class FakeEdge:
 
     Attributes:
         path: Its socket.
-        handler: Answers everything but `/readyz`.
-        ready: Whether `/readyz` says 200.
-        requests: What it was asked, `/readyz` apart.
+        handler: Answers everything but `/healthz`.
+        ready: Whether `/healthz` says 200.
+        requests: What it was asked, `/healthz` apart.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class FakeEdge:
             self._runner = None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == "/readyz":
+        if request.path == "/healthz":
             return web.Response(status=200 if self.ready else 503)
         self.requests.append(request)
         return await self.handler(request)

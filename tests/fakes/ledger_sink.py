@@ -27,6 +27,8 @@ class LedgerSink:
         down: Whether every call fails at once.
         fail_after: Entries to record before the next call fails without acknowledging them; None: no failure.
         refuses: Ids that spoil the batch they are in.
+        breaks: Ids that make it fail as if by a bug.
+        broken: Whether every call fails as if by a bug.
         calls: How often it was called.
         batches: How many entries came with each call that succeeded.
     """
@@ -36,6 +38,8 @@ class LedgerSink:
         self.down = False
         self.fail_after: int | None = None
         self.refuses: set[str] = set()
+        self.breaks: set[str] = set()
+        self.broken = False
         self.calls = 0
         self.batches: list[int] = []
 
@@ -47,6 +51,8 @@ class LedgerSink:
         parsed = [log_entry_pb2.LogEntry.FromString(entry) for entry in entries]
         if any(entry.id in self.refuses for entry in parsed):
             raise GatewayError(Reason.INVALID_REQUEST, "An entry is wrong.")
+        if self.broken or any(entry.id in self.breaks for entry in parsed):
+            raise GatewayError(Reason.INTERNAL, "The ledger service failed.", service="ledger")
         accepted = parsed if self.fail_after is None else parsed[: self.fail_after]
         for entry in accepted:
             self.entries.setdefault(entry.id, entry)

@@ -224,6 +224,7 @@ class Peers:
         self.base = ""
         self.client: aiohttp.ClientSession
         self.runtime: Runtime
+        self.service: Service
         self.drain: Callable[[float], Awaitable[None]]
 
     async def entry(self) -> log_entry_pb2.LogEntry:
@@ -298,6 +299,7 @@ async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
         peers.base = f"http://127.0.0.1:{port}"
         peers.client = await stack.enter_async_context(aiohttp.ClientSession(peers.base))
         peers.runtime = runtime
+        peers.service = service
         peers.drain = service.drain
         yield peers
 

@@ -81,7 +81,7 @@ class _Scripted:
                 drain=self._drain,
             )
         finally:
-            log.info("undone")
+            log.info("undone", stopping=runtime.stopping())
             if "hang-undo" in self._words:
                 time.sleep(30)  # noqa: ASYNC251 - the loop stands still: only a thread can end this
 
@@ -99,7 +99,7 @@ class _Scripted:
 
     def _starting(self, runtime: Runtime, log: Any) -> Callable[[], Awaitable[None]]:
         async def call() -> None:
-            log.info("started")
+            log.info("started", stopping=runtime.stopping())
             if runtime.name == "edge":
                 stub = cache_service_pb2_grpc.CacheServiceStub(runtime.channel("providers-local"))
                 await stub.Lookup(cache_service_pb2.LookupRequest(custom_key="0"))

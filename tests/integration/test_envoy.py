@@ -201,25 +201,15 @@ class TestHttp:
         names = {name.lower() for name in door.edge.requests[0].headers}
         assert {"host", "x-forwarded-for", "x-forwarded-proto"} == names
 
-    async def test_websocket(self, tmp_path: Path) -> None:
-        """An upgrade to WebSocket passes."""
+    async def test_upgrade_is_refused_at_once(self, door: RunningFrontDoor) -> None:
+        """A request that wants to be a WebSocket is answered instead of left hanging with its body."""
+        head = b"POST /v1/x HTTP/1.1\r\nhost: x\r\nconnection: close, upgrade\r\nupgrade: websocket\r\n"
+        async with asyncio.timeout(5):
+            answer = await door.raw(head + b"content-length: 5\r\n\r\nhello")
 
-        async def echo(request: web.BaseRequest) -> web.StreamResponse:
-            assert isinstance(request, web.BaseRequest)
-            socket = web.WebSocketResponse()
-            await socket.prepare(request)
-            async for message in socket:
-                await socket.send_str(message.data)
-            return socket
-
-        async with (
-            running_front_door(tmp_path, handler=echo) as door,
-            door.http.ws_connect(door.url + "/v1/local/default") as socket,
-        ):
-            await socket.send_str("hello")
-            answer = await socket.receive_str(timeout=5)
-
-        assert answer == "hello"
+        assert answer.startswith(b"HTTP/1.1 403")
+        assert b"AiGatewayError" in answer
+        assert door.edge.requests == []
 
 
 class TestLimits:

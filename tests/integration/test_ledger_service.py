@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import prometheus_client
 import pytest
+import structlog
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from headrace.common.v1 import usage_pb2
@@ -22,6 +24,11 @@ from kit.ids import uuid7
 from services.edge.spool.config import SpoolConfig
 from services.edge.spool.sender import LedgerSender
 from services.ledger.app import build
+from services.ledger.metrics import LedgerMetrics
+from services.ledger.price_table import PriceTable
+from services.ledger.pricing import Pricer
+from services.ledger.server import LedgerServicer
+from services.ledger.store_sqlite import open_store
 from tests.fakes.one_service import OneService, serve
 from tests.fakes.spools import intent, kill, open_spool
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 
     from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
+    from services.ledger.core.cost import PriceList
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -163,6 +171,49 @@ async def test_extreme_numbers_are_fine(ledger: LedgerServiceAsyncStub) -> None:
     assert 1 == (await ledger.List(request)).total_count
 
 
+async def test_absurd_prices_do_not_harm_a_batch(ledger: LedgerServiceAsyncStub) -> None:
+    """An entry whose cost is beyond all bounds is recorded, and so are those beside it."""
+    absurd = _entry("id-1", usage=usage_pb2.Usage(input_tokens=2**63 - 1, output_tokens=2**63 - 1))
+    absurd.custom_cost.input_token_nano_usd = absurd.custom_cost.output_token_nano_usd = 2**63 - 1
+
+    assert (2, 0) == await _record(ledger, [absurd, _entry("id-2")])
+    found = await ledger.Get(pb.GetRequest(account_id="acme", id="id-1"))
+    assert 2**63 - 1 == found.entry.cost.nano_usd
+
+
+class _BadTable(PriceTable):
+    """Cannot price one model."""
+
+    def find(self, provider: str, models: tuple[str, ...], at_us: int) -> PriceList | None:
+        if "bad" in models:
+            raise ArithmeticError("absurd")
+        return super().find(provider, models, at_us)
+
+
+async def test_an_entry_that_cannot_be_priced_has_no_cost(tmp_path: Path) -> None:
+    """It is recorded with the rest of its batch, counted as unpriced and told in the log."""
+    registry = prometheus_client.CollectorRegistry()
+    with structlog.testing.capture_logs() as lines:
+        log = structlog.get_logger()
+        async with open_store(tmp_path / "x.db", synchronous="NORMAL", log=log) as store:
+            pricer = Pricer(_BadTable(), log=log)
+            servicer = LedgerServicer(store=store, pricer=pricer, metrics=LedgerMetrics(registry))
+            bad = _entry("id-1", target_model="bad")
+            half = _entry("id-2", target_model="bad")
+            half.usage.ClearField("input_tokens")
+
+            async def requests() -> AsyncIterator[pb.RecordRequest]:
+                yield pb.RecordRequest(entries=[bad, half, _entry("id-3")])
+
+            answer = await servicer.Record(requests(), None)
+            get = pb.GetRequest(account_id="acme", id="id-1")
+            priced = (await servicer.Get(get, None)).entry.HasField("cost")
+
+    assert (3, False) == (answer.recorded_count, priced)
+    assert 2 == registry.get_sample_value("headrace_ledger_unpriced_entries_total")
+    assert ["id-1", "id-2"] == [line["id"] for line in lines if line["log_level"] == "error"]
+
+
 async def test_what_is_not_there_is_not_found(ledger: LedgerServiceAsyncStub) -> None:
     """An unknown entry, somebody else's, and bodies that were not collected."""
     await _record(ledger, [_entry("id-1")])
@@ -295,7 +346,8 @@ async def batch(number):
 async def main():
     async with open_store(Path(sys.argv[1]), synchronous="NORMAL", log=structlog.get_logger()) as store:
         metrics = LedgerMetrics(prometheus_client.CollectorRegistry())
-        servicer = LedgerServicer(store=store, pricer=Pricer(PriceTable()), metrics=metrics)
+        pricer = Pricer(PriceTable(), log=structlog.get_logger())
+        servicer = LedgerServicer(store=store, pricer=pricer, metrics=metrics)
         for number in range(10**9):
             answer = await servicer.Record(batch(number), None)
             print(number, answer.recorded_count, flush=True)

@@ -17,7 +17,7 @@ from tests.repo.tree import ROOT, module_name, parsed, python_files
 
 CHECKED = ("cli", "deploy", "services", "kit", "gen")
 # What modules that decide may import, beside the standard library and their own package.
-PURE = {"orjson", "kit.clock", "kit.errors", "kit.moment", "kit.secret", "kit.sse"}
+PURE = {"orjson", "kit.clock", "kit.errors", "kit.moment", "kit.secret", "kit.sse", "kit.tokens"}
 PURE_PACKAGES = (
     "services.auth.core",
     "services.cache.core",

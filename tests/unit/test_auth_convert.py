@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import timestamp_pb2
 
 from headrace.auth.v1 import auth_service_pb2 as pb
+from kit.account import check_account_id
 from kit.errors import GatewayError, Reason
 from services.auth import convert
 from services.auth.core.authentication import Reuse
@@ -25,7 +26,7 @@ def _param(error: GatewayError) -> str:
 def test_account_ids_are_checked(text: str) -> None:
     """An account id fits into a URL and a column."""
     with pytest.raises(GatewayError) as caught:
-        convert.account_id(text)
+        check_account_id(text)
 
     assert _param(caught.value) == "account_id"
 

@@ -76,9 +76,7 @@ def test_no_body_is_too_strange(body: bytes) -> None:
         parsed = None
     prepare = (
         lambda: openai_chat.prepare_request(body, "m", stream=True),
-        lambda: openai_embeddings.prepare_request(body, "m"),
-        lambda: openai_responses.prepare_request(body, "m"),
-        lambda: anthropic_messages.prepare_request(body, "m"),
+        lambda: openai_chat.put_model(body, "m"),
     )
     if isinstance(parsed, dict):
         return
@@ -141,7 +139,7 @@ def test_answer_that_is_not_an_object(body: bytes) -> None:
 
 def test_embeddings() -> None:
     """Embeddings: the model is replaced, and the usage read."""
-    body = openai_embeddings.prepare_request(b'{"input":"x", "model":"openai/e"}', "e")
+    body = openai_chat.put_model(b'{"input":"x", "model":"openai/e"}', "e")
     answer = openai_embeddings.read_answer(
         b'{"object":"list","data":[],"model":"e-3","usage":{"prompt_tokens":8,"total_tokens":8}}'
     )

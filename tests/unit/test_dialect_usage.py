@@ -109,3 +109,16 @@ def test_estimate_fills_only_what_is_unknown() -> None:
     assert UsageCounts(input_tokens=100, output_tokens=7, cache_read_tokens=60, estimated=True) == estimate(
         known, request_bytes=10, content_events=7
     )
+
+
+def test_counts_that_no_field_holds_are_unknown() -> None:
+    """A count beyond 64 bits is not known, and neither is a sum that grows beyond them."""
+    most = (1 << 63) - 1
+    assert UsageCounts(input_tokens=most) == read_openai_usage(
+        {"prompt_tokens": most, "completion_tokens": most + 1}
+    )
+    assert UsageCounts(cache_read_tokens=most, output_tokens=1) == read_anthropic_usage(
+        {"input_tokens": 1, "cache_read_input_tokens": most, "output_tokens": 1}
+    )
+    written = {"ephemeral_1h_input_tokens": most, "ephemeral_5m_input_tokens": most}
+    assert UsageCounts(cache_write_1h_tokens=most) == read_anthropic_usage({"cache_creation": written})

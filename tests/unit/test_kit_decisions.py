@@ -127,6 +127,126 @@ async def test_void_while_on_its_way(here: World) -> None:
     assert await here.get() == "answer 2"
 
 
+@pytest.mark.parametrize("scope", ["a", "b", ""])
+async def test_request_after_a_change_does_not_join_an_earlier_flight(here: World, scope: str) -> None:
+    """What was asked before a change was heard answers those who asked before, and nobody after."""
+    here.gate = asyncio.Event()
+    earlier = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    await here.tell(2, scope)
+    here.generation = 2
+    later = [asyncio.create_task(here.get()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    here.gate.set()
+    await asyncio.gather(earlier, *later)
+
+    assert 2 == here.asked
+
+
+async def test_flight_of_before_a_change_leaves_later_ones_alone(here: World) -> None:
+    """When it lands late it takes away neither the newer answer nor the flight that others may join."""
+    early = asyncio.Event()
+    here.gate = early
+    earlier = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    await here.tell(2, "a")
+    here.generation, here.gate = 2, asyncio.Event()
+    later = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    early.set()
+    await earlier
+    joins = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    here.gate.set()
+    await asyncio.gather(later, joins)
+    assert 2 == here.asked
+
+    early.clear()
+    here.gate = early
+    here.now_s += 61
+    earlier = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    await here.tell(3, "a")
+    here.generation, here.gate = 3, None
+    await here.get()
+    early.set()
+    await earlier
+
+    assert here.cache.fresh("k") is not None
+
+
+async def test_missing_nothing_leaves_flights_alone(here: World) -> None:
+    """A watch that is back at the generation that was known does not make requests ask twice."""
+    await here.lose_watch()
+    here.gate = asyncio.Event()
+    earlier = asyncio.create_task(here.get())
+    await asyncio.sleep(0.1)
+    await here.tell(1)
+    later = asyncio.create_task(here.get())
+    await asyncio.sleep(0.01)
+    here.gate.set()
+    await asyncio.gather(earlier, later)
+
+    assert 1 == here.asked
+
+
+REFUSALS = {
+    Reason.BAD_CHAT_FORMAT,
+    Reason.CALLER_NOT_ALLOWED,
+    Reason.CREDENTIAL_MISSING,
+    Reason.GATEWAY_NOT_FOUND,
+    Reason.INVALID_PROVIDER,
+    Reason.INVALID_REQUEST,
+    Reason.NOT_FOUND,
+    Reason.PERMISSION_DENIED,
+    Reason.RATE_LIMITED,
+    Reason.SPEND_LIMITED,
+    Reason.UNAUTHENTICATED,
+    Reason.UNSUPPORTED,
+}
+
+
+@pytest.mark.parametrize("reason", sorted(REFUSALS))
+async def test_refusal_voids(here: World, reason: Reason) -> None:
+    """A decision to refuse reaches the caller, and the earlier answer is not used again."""
+    await here.get()
+    here.now_s += 61
+    here.failure = GatewayError(reason, "no")
+    with pytest.raises(GatewayError) as caught:
+        await here.get()
+    here.failure = AWAY
+    with pytest.raises(GatewayError):
+        await here.get()
+
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - REFUSALS))
+async def test_trouble_of_the_service_voids_nothing(here: World, reason: Reason) -> None:
+    """A service that fails has not refused: the earlier answer goes on through its grace, and not beyond."""
+    await here.get()
+    here.now_s += 61
+    here.failure = GatewayError(reason, "trouble")
+    assert ["answer 1"] * 2 == [await here.get(), await here.get()]
+
+    here.now_s += 301
+    with pytest.raises(GatewayError) as caught:
+        await here.get()
+    assert caught.value.reason == reason
+
+
+async def test_one_bad_key_does_not_stop_questions_about_others(here: World) -> None:
+    """A question that the service cannot answer is no sign that it is away."""
+    await here.get("good")
+    here.now_s += 61
+    here.failure = GatewayError(Reason.INTERNAL, "trouble")
+    with pytest.raises(GatewayError):
+        await here.get("bad")
+    here.failure = None
+
+    assert await here.get("good") == "answer 3"
+
+
 async def test_refusal_is_not_kept_and_ends_an_earlier_answer(here: World) -> None:
     """A refusal reaches the caller each time and takes the stale answer away."""
     await here.get()

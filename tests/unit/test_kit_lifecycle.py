@@ -139,6 +139,16 @@ async def test_serves_until_asked_to_stop(launch: Launcher) -> None:
     assert ["starting", "started", "serving", "ready", "stopping", "undone", "stopped"] == events
 
 
+def test_services_learn_of_the_stop(launch: Launcher) -> None:
+    """A service can tell whether its process was asked to stop."""
+    process = launch()
+    process.wait_for("ready")
+    process.signal(signal.SIGTERM)
+    process.exit_code()
+
+    assert (False, True) == tuple(process.wait_for(event)["stopping"] for event in ("started", "undone"))
+
+
 def test_interrupt_ends_it_as_well(launch: Launcher) -> None:
     """Ctrl-C is a wish to stop like any other."""
     process = launch()

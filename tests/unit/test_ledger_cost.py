@@ -167,6 +167,31 @@ def test_the_callers_own_prices(custom: Custom, expected: int) -> None:
     assert expected == custom_cost(custom, tokens)
 
 
+_MOST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        (Decimal(_MOST), _MOST),
+        (Decimal("1e40"), _MOST),
+        (Decimal("-1e40"), 0),
+        (Decimal("1e-40"), 0),
+        (Decimal("NaN"), None),
+    ],
+)
+def test_absurd_numbers_have_a_cost_or_none(price: Decimal, expected: int | None) -> None:
+    """What is too large for the message is cut off there, and what is no number is not known."""
+    assert expected == _cost(Rates(input=price), input=_MOST, output=_MOST)
+
+
+def test_the_callers_own_absurd_prices() -> None:
+    """The largest price of the largest count is cut off at what the message can hold."""
+    custom = Custom(input_token=_MOST, output_token=_MOST)
+
+    assert _MOST == custom_cost(custom, Tokens(input=_MOST, output=_MOST))
+
+
 def test_the_callers_own_prices_without_usage() -> None:
     """Only a total can be known when the counts are not."""
     assert custom_cost(Custom(input_token=1, output_token=1), None) is None

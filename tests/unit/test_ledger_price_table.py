@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import genai_prices
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from services.ledger.pricing import Pricer
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NOW_US = microseconds(NOW)
 TABLE = PriceTable()
+PRICER = Pricer(TABLE, log=structlog.get_logger())
 
 # One of each shape that the table has: flat, with cache prices, with steps, by date, by time of day.
 MODELS = [
@@ -184,7 +186,7 @@ def test_which_rule_gives_the_cost(
     entry: log_entry_pb2.LogEntry, nano_usd: int, source: usage_pb2.CostSource.ValueType
 ) -> None:
     """Our cache before the caller's prices before the operator's machine before the table."""
-    cost = Pricer(TABLE).cost(entry, NOW_US)
+    cost = PRICER.cost(entry, NOW_US)
 
     assert cost is not None
     assert (nano_usd, source) == (cost.nano_usd, cost.source)
@@ -199,4 +201,4 @@ def test_an_unknown_cost_is_absent() -> None:
     half.usage.ClearField("output_tokens")
     unknown = _entry(target_model="mine")
 
-    assert [None] * 3 == [Pricer(TABLE).cost(entry, NOW_US) for entry in (no_usage, half, unknown)]
+    assert [None] * 3 == [PRICER.cost(entry, NOW_US) for entry in (no_usage, half, unknown)]

@@ -269,6 +269,14 @@ def test_a_plan_as_a_message() -> None:
     assert (b"", []) == (found.continuation, list(found.needs))
 
 
+def test_a_plan_without_steps_is_not_reused() -> None:
+    """What a stranger gets is kept by nobody: they choose what it would be kept under."""
+    plan = Plan(steps=(), settings=GatewaySettings())
+    found = convert.planned(plan, reuse_for_s=60, grace_s=300, generation=7, scope="acme")
+
+    assert (0, 0) == (found.lifetime.reuse_for.ToNanoseconds(), found.lifetime.grace.ToNanoseconds())
+
+
 @pytest.mark.parametrize(
     ("message", "expected"),
     [

@@ -314,7 +314,7 @@ async def test_a_dead_edges_spool_is_taken_over(tmp_path: Path) -> None:
 
     assert set() == set(sink.entries)  # edge-3 had taken it all before
     assert "not-ours" not in sink.entries
-    other._shipper._send = sink
+    other._shipper._delivery._send = sink
     await other.close(1)
     assert {"unfinished", "finished", "running"} == set(sink.entries)
     outcomes = {log_id: found.outcome for log_id, found in sink.entries.items()}

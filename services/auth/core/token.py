@@ -1,20 +1,21 @@
 """
 Tokens: what one is, how a new one is made, and how a presented one is read.
 
-A token is `hr_<id>_<secret>`. The id is public and finds the row; the whole text is hashed and compared.
+A token is `hr_<id>_<secret>`; `kit.tokens` has the exact shape. The id is public and finds the row;
+the whole text is hashed and compared.
 The text itself must never be part of a type here other than `Secret`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from base64 import b32encode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from kit import tokens
 from kit.secret import Secret
 
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Credential", "Permission", "Restrictions", "StoredToken", "Token", "digest", "mint", "token_id"]
 
-# 60 bits name a token without a collision in any installation's life; 256 bits cannot be guessed.
-_ID_LENGTH = 12
+# 60 bits of id name a token without a collision in any installation's life; 256 bits cannot be guessed.
 _SECRET_BYTES = 32
-_TOKEN = re.compile(rf"hr_([a-z2-7]{{{_ID_LENGTH}}})_[A-Za-z0-9_-]{{43}}", re.ASCII)
 
 
 class Permission(StrEnum):
@@ -94,15 +93,14 @@ class Credential:
 def mint(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> Credential:
     """Make the text of a new token."""
     # 8 bytes give 13 characters of base32, of which the last holds four bits only: the first 12 are full.
-    name = b32encode(random_bytes(8)).decode().lower()[:_ID_LENGTH]
+    name = b32encode(random_bytes(8)).decode().lower()[: tokens.ID_CHARACTERS]
     secret = urlsafe_b64encode(random_bytes(_SECRET_BYTES)).decode().rstrip("=")
-    return Credential(id=name, text=Secret(f"hr_{name}_{secret}"))
+    return Credential(id=name, text=Secret(f"{tokens.PREFIX}{name}_{secret}"))
 
 
 def token_id(presented: str) -> str | None:
     """Return the id in a token's text, or None when it is not the text of a token."""
-    match = _TOKEN.fullmatch(presented)
-    return match[1] if match else None
+    return tokens.id_of(presented)
 
 
 def digest(presented: str) -> bytes:

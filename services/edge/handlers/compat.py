@@ -15,7 +15,9 @@ from services.edge.pipeline.exchange import Exchange
 if TYPE_CHECKING:
     from services.edge.headers import RequestHeaders
 
-__all__ = ["exchange"]
+__all__ = ["check_model", "exchange"]
+
+_LONGEST_MODEL = 256  # far above any real name; bounds what decisions are kept under
 
 
 def exchange(
@@ -38,6 +40,7 @@ def exchange(
     model = parsed.get("model")
     if not isinstance(model, str) or not model:
         raise _bad("model", '`model` must be text such as "openai/gpt-4o-mini".')
+    check_model(model)
     streamed = parsed.get("stream")
     if streamed is not None and not isinstance(streamed, bool):
         raise _bad("stream", "`stream` must be true or false.")
@@ -54,6 +57,17 @@ def exchange(
         streamed=bool(streamed),
         headers=headers,
     )
+
+
+def check_model(model: str) -> None:
+    """
+    Refuse a model's name that is longer than any is.
+
+    Raises:
+        GatewayError: BAD_CHAT_FORMAT.
+    """
+    if len(model) > _LONGEST_MODEL:
+        raise _bad("model", f"`model` has {len(model)} characters; at most {_LONGEST_MODEL} are taken.")
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote_plus
 
 from headrace.common.v1 import http_pb2
 from headrace.provider.v1 import provider_service_pb2
+from kit import tokens
+from kit.errors import GatewayError, Reason
 from services.edge.pipeline.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ __all__ = ["exchange"]
 _STREAM_ASKED = re.compile(rb'"stream"\s*:\s*true')
 # A query may hold a credential (`?key=`), which neither logs nor errors may repeat.
 _LONGEST_LOGGED_PATH = 512
+# Where providers that take a key in the query look for it.
+_KEYS = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token"})
 
 
 def exchange(
@@ -34,7 +39,18 @@ def exchange(
     headers: RequestHeaders,
     body: bytes,
 ) -> Exchange:
-    """Describe a native call."""
+    """
+    Describe a native call.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; the query holds a token of ours, which no provider may see.
+    """
+    if query and _holds_token(query):
+        raise GatewayError(
+            Reason.INVALID_REQUEST,
+            "The query holds a token of the gateway's: send it in cf-aig-authorization.",
+            param="query",
+        )
     return Exchange(
         account_id=account_id,
         gateway_id=gateway_id,
@@ -46,4 +62,13 @@ def exchange(
         body=body,
         streamed=_STREAM_ASKED.search(body) is not None,
         headers=headers,
+    )
+
+
+def _holds_token(query: str) -> bool:
+    decoded = unquote_plus(query)
+    if tokens.PREFIX not in decoded:
+        return False
+    return bool(tokens.find(decoded)) or any(
+        name.lower() in _KEYS and value.strip().startswith(tokens.PREFIX) for name, value in parse_qsl(query)
     )

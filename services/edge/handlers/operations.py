@@ -28,6 +28,7 @@ class Operations:
     """Answers `/healthz` and `/readyz`."""
 
     def __init__(self, runtime: Runtime, *, local_model: bool) -> None:
+        self._runtime = runtime
         names = (*_SERVICES, "providers-local") if local_model else _SERVICES
         # A service of this same process is looked after by the process.
         self._stubs = {
@@ -37,7 +38,9 @@ class Operations:
         }
 
     async def healthz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
-        """Say that this edge lives. Others do not count: their absence must not take it out of rotation."""
+        """Say whether this edge takes requests. Others do not count: without them it stays in rotation."""
+        if self._runtime.stopping():
+            return web.Response(status=503, text="stopping\n")
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
@@ -45,7 +48,7 @@ class Operations:
         names = list(self._stubs)
         states = await asyncio.gather(*(self._serves(name) for name in names))
         found = dict(zip(names, states, strict=True))
-        ready = all(found.values())
+        ready = all(found.values()) and not self._runtime.stopping()
         body = {"ready": ready, "services": {name: "up" if up else "down" for name, up in found.items()}}
         return web.Response(
             status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 
@@ -32,6 +33,8 @@ __all__ = ["InferenceServicer"]
 # gRPC's and our own; everything else a caller may send goes through the same filter as HTTP headers.
 _NOT_HEADERS = ("grpc-", "headrace-")
 _TOLD = frozenset({names.LOG_ID, names.PROVIDER, names.MODEL, names.STEP, names.CACHE_STATUS})
+# All of printable ASCII but the percent sign, as in gRPC's own `grpc-message`.
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
@@ -91,7 +94,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             await sink.broken(GatewayError(Reason.INTERNAL, "Something went wrong on our side."))
             raise
         finally:
-            await sink.close()
+            sink.close()
 
     def _chat(self, request: pb.ChatRequest, context: Any, *, stream: bool) -> Exchange:
         if not request.messages:
@@ -136,7 +139,8 @@ def _headers(context: Any) -> RequestHeaders:
 
 
 def _told(headers: HeaderList) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in headers if name in _TOLD)
+    """Give the answer's metadata: printable ASCII is all that gRPC takes, so the rest is percent-encoded."""
+    return tuple((name, quote(value, _PLAIN, errors="replace")) for name, value in headers if name in _TOLD)
 
 
 def _log_id(headers: HeaderList) -> str:

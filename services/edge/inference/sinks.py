@@ -71,24 +71,33 @@ class CollectingSink:
 
 
 class QueueSink(CollectingSink):
-    """Hands the pieces of an answer over as they come; waits when they are not taken."""
+    """
+    Hands the pieces of an answer over as they come.
+
+    Pieces wait for one another to be taken. Errors and the end never wait: they must get through when the
+    client does not read, or is gone.
+
+    Attributes:
+        begun: Set once the headers are known, or that there are none.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._queue: asyncio.Queue[bytes | GatewayError | None] = asyncio.Queue(_QUEUE_CHUNKS)
+        self._queue: asyncio.Queue[bytes | GatewayError | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_QUEUE_CHUNKS)
         self.begun = asyncio.Event()
 
     async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Hand over an answer that came in one piece, such as a provider's error."""
         await super().whole(status, headers, body)
         self.begun.set()
-        await self._queue.put(body)
+        await self.write(body)
 
     async def refuse(self, error: GatewayError, headers: HeaderList) -> None:
         """Hand over an error."""
         self.headers = headers
         self.begun.set()
-        await self._queue.put(error)
+        self._queue.put_nowait(error)
 
     async def begin(self, status: int, headers: HeaderList, dialect: http_pb2.Dialect.ValueType) -> None:
         """Begin an answer of unknown length."""
@@ -97,16 +106,17 @@ class QueueSink(CollectingSink):
 
     async def write(self, data: bytes) -> None:
         """Hand over more of it."""
-        await self._queue.put(data)
+        await self._room.acquire()
+        self._queue.put_nowait(data)
 
     async def broken(self, error: GatewayError) -> None:
         """Hand over that it broke off."""
-        await self._queue.put(error)
+        self._queue.put_nowait(error)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Say that nothing more comes."""
         self.begun.set()
-        await self._queue.put(None)
+        self._queue.put_nowait(None)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """
@@ -118,4 +128,5 @@ class QueueSink(CollectingSink):
         while (piece := await self._queue.get()) is not None:
             if isinstance(piece, GatewayError):
                 raise piece
+            self._room.release()
             yield piece

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from headrace.common.v1 import caller_pb2, http_pb2
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
+from kit import tokens
 from kit.decisions import DecisionCache, Fetched
 from kit.errors import GatewayError, Reason
 
@@ -152,7 +153,7 @@ class Access:
             request.headers.extend(
                 http_pb2.Header(name=name, value=value)
                 for name, value in exchange.headers.forwarded
-                if name not in _CREDENTIALS
+                if name not in tokens.CREDENTIAL_HEADERS
             )
         answer = await self._router.Plan(request, timeout=self._timeout_s)
         return Fetched(answer, answer.lifetime)
@@ -164,9 +165,6 @@ class Access:
     async def _watch_router(self) -> AsyncIterator[lifetime_pb2.Invalidation]:
         async for event in self._router.Watch(router_service_pb2.WatchRequest()):
             yield event.invalidation
-
-
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 def _check(principal: Principal, gateway_id: str, step: router_service_pb2.Step) -> None:

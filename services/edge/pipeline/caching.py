@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from headrace.common.v1 import http_pb2, usage_pb2
+from kit import tokens
 from kit.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Caching"]
 
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 # Stores that may wait at once; a cache that does not keep up loses answers rather than memory of ours.
 _STORES_AT_ONCE = 256
 
@@ -97,11 +97,13 @@ class Caching:
 
 
 def _endpoint(exchange: Exchange) -> str:
-    if exchange.native is not None and exchange.native.query:
-        return f"{exchange.endpoint}?{exchange.native.query}"
-    return exchange.endpoint
+    """Give the whole of what is called; an exchange's own `endpoint` is cut for the log."""
+    if exchange.native is None:
+        return exchange.endpoint
+    path = f"{exchange.provider}/{exchange.native.path}"
+    return f"{path}?{exchange.native.query}" if exchange.native.query else path
 
 
 def _credential_digest(exchange: Exchange) -> bytes:
-    values = [value for name, value in exchange.headers.forwarded if name in _CREDENTIALS]
+    values = [value for name, value in exchange.headers.forwarded if name in tokens.CREDENTIAL_HEADERS]
     return hashlib.sha256(b"\0".join(values)).digest() if values else b""

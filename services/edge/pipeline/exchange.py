@@ -69,6 +69,7 @@ class Progress:
         log_id: Identifier of the log entry.
         event_id: The client's correlation id, else ours.
         logged: Whether there will be a log entry.
+        entry: The log entry as far as it is known, once the request was begun.
         finished: Whether that entry was written, or would have been.
         keep_bodies: Whether bodies go into it.
         payload_bytes: Longest part of a body that goes into it.
@@ -77,6 +78,7 @@ class Progress:
     log_id: str
     event_id: str
     logged: bool = False
+    entry: log_entry_pb2.LogEntry | None = None
     finished: bool = False
     keep_bodies: bool = False
     payload_bytes: int = 0

@@ -156,11 +156,7 @@ class Pipeline:
         progress.keep_bodies = collect and keep
         progress.payload_bytes = self._config.payload_bytes
         progress.logged = collect
-        try:
-            self._recorder.begin(exchange, progress)
-        except GatewayError:
-            progress.logged = False
-            raise
+        self._recorder.begin(exchange, progress)
         return admission
 
     async def _answer(self, exchange: Exchange, admission: Admission, progress: Progress, sink: Sink) -> None:
@@ -271,11 +267,12 @@ def _own_headers(progress: Progress) -> HeaderList:
     headers = [(names.EVENT_ID, progress.event_id), (names.REQUEST_ID, progress.log_id)]
     if progress.provider:
         headers += [
-            (names.LOG_ID, progress.log_id),
             (names.STEP, str(progress.step)),
             (names.PROVIDER, progress.provider),
             (names.CACHE_STATUS, "HIT" if progress.cached else "MISS"),
         ]
+    if progress.entry is not None:
+        headers.append((names.LOG_ID, progress.log_id))
     if model := progress.target_model or progress.served_model:
         headers.append((names.MODEL, model))
     if progress.notes:

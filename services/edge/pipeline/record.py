@@ -47,13 +47,15 @@ class Recorder:
             GatewayError: OVERLOADED; there is no room to record the request, so it must not run.
         """
         if progress.logged:
-            self._spool.begin(progress.log_id, _entry(exchange, progress).SerializeToString())
+            entry = _entry(exchange, progress)
+            self._spool.begin(progress.log_id, entry.SerializeToString())
+            progress.entry = entry
 
     def finish(self, exchange: Exchange, progress: Progress) -> None:
         """Keep the log entry. Called before the last byte of the answer is sent."""
-        if not progress.logged:
+        entry = progress.entry
+        if entry is None:
             return
-        entry = _entry(exchange, progress)
         _add_outcome(entry, progress)
         if progress.usage is not None:
             entry.usage.CopyFrom(progress.usage)
@@ -94,6 +96,8 @@ def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
 def _add_outcome(entry: log_entry_pb2.LogEntry, progress: Progress) -> None:
     elapsed_ns = int((time.perf_counter() - progress.started_s) * _NANO)
     entry.duration.seconds, entry.duration.nanos = divmod(elapsed_ns, _NANO)
+    entry.provider = progress.provider
+    entry.target_model = progress.target_model
     entry.response_model = progress.served_model
     entry.status = progress.status
     entry.outcome = progress.outcome

@@ -20,7 +20,7 @@ from services.edge.spool.record import Kind, encode
 from services.edge.spool.segment import ActiveSegment, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from kit.clock import Clock
@@ -144,9 +144,10 @@ class Journal:
             self._open[log_id] = intent
             self.finish(log_id, entry)
 
-    def oldest(self) -> Segment | None:
-        """Return the oldest sealed file whose entries have not been acknowledged."""
-        return next((segment for segment in self._sealed if not segment.shipped), None)
+    def oldest(self, *, besides: Collection[Segment] = ()) -> Segment | None:
+        """Return the oldest sealed file whose entries have not been acknowledged, besides some."""
+        waiting = (segment for segment in self._sealed if not segment.shipped)
+        return next((segment for segment in waiting if segment not in besides), None)
 
     def unsynced(self) -> list[Segment]:
         """Return the sealed files that are still to be forced to the medium."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import GatewayError, Reason
-from services.edge.spool.entry import without_payload
-from services.edge.spool.record import Kind, encode, scan
+from services.edge.spool.delivery import REJECTED, Delivery
+from services.edge.spool.record import Kind, scan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -25,10 +26,33 @@ if TYPE_CHECKING:
 
 __all__ = ["REJECTED", "Shipper"]
 
-REJECTED = "rejected.bin"
-_UNACCEPTABLE = frozenset({Reason.INVALID_REQUEST, Reason.TOO_LARGE})
+# Failures of the ledger at a batch, one after the other, after which the batch itself is suspected.
+_PATIENCE = 5
+# Most files whose entries are held in memory while suspected batches wait.
+_LOADED_MOST = 8
 # Reading this much from the page cache takes less time than handing the work to a thread and back.
 _INLINE_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Batch:
+    """
+    Entries that are sent together.
+
+    Attributes:
+        entries: They.
+        failures: How often the ledger failed at them.
+        accepted_count: What it had accepted when it last did.
+    """
+
+    entries: list[bytes]
+    failures: int = 0
+    accepted_count: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the batch is suspected, and lets others go first."""
+        return self.failures >= _PATIENCE
 
 
 class Shipper:
@@ -39,7 +63,7 @@ class Shipper:
         journal: Where entries wait.
         directory: Where entries go that the ledger does not accept.
         send: Returns when the ledger has acknowledged the entries. Raises GatewayError otherwise, with
-            INVALID_REQUEST or TOO_LARGE when trying again cannot help.
+            INVALID_REQUEST or TOO_LARGE when trying again cannot help, INTERNAL when it may be their fault.
         config: Intervals and sizes.
         metrics: Counts what was sent.
         log: Where outages and rejected entries are told.
@@ -56,14 +80,17 @@ class Shipper:
         log: Any,
     ) -> None:
         self._journal = journal
-        self._directory = directory
-        self._send = send
+        self._delivery = Delivery(
+            directory=directory, send=send, timeout_s=config.send_timeout_s, metrics=metrics, log=log
+        )
         self._config = config
         self._metrics = metrics
         self._log = log
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self._batches: deque[list[bytes]] | None = None
+        # Of the files that were read, what has not arrived yet; a try that failed leaves it for the next one.
+        self._loaded: list[Segment] = []
+        self._batches: deque[_Batch] = deque()
 
     def wake(self) -> None:
         """Say that there is something to send."""
@@ -114,6 +141,12 @@ class Shipper:
         """
         async with self._lock:
             await self._sync()
+            if (
+                self._batches
+                and self._batches[0].waits
+                and self._journal.oldest(besides=self._loaded) is None
+            ):
+                self._journal.seal()  # it waits for entries that are only there
             await self._ship_sealed()  # a backlog first, so that an outage does not end in many small files
             self._journal.seal()
             await self._sync()
@@ -121,23 +154,57 @@ class Shipper:
             await self._ship_unwritten()
 
     async def _ship_sealed(self) -> None:
-        while (segment := self._journal.oldest()) is not None:
-            await self._ship_segment(segment)
+        while await self._load():
+            await self._ship_batch(self._batches[0])
+            self._batches.popleft()
+
+    async def _load(self) -> bool:
+        """Read on where nothing is left, or what is left waits for others; False when all was sent."""
+        while not self._batches or (self._batches[0].waits and len(self._loaded) < _LOADED_MOST):
+            if not self._batches:
+                self._retire()
+            segment = self._journal.oldest(besides=self._loaded)
+            if segment is None:
+                break
+            found = [_Batch(each) for each in _cut(await self._read(segment), self._config.batch_bytes)]
+            self._batches.extendleft(reversed(found))
+            self._loaded.append(segment)
+        return bool(self._batches)
+
+    def _retire(self) -> None:
+        for segment in self._loaded:
             segment.shipped = True
-            self._journal.clear()
+        self._loaded.clear()
         self._journal.clear()
 
-    async def _ship_segment(self, segment: Segment) -> None:
-        if self._batches is None:  # else an earlier try got part of the way
-            self._batches = deque(_batches(await self._read(segment), self._config.batch_bytes))
-        while self._batches:
-            await self._deliver(self._batches[0])
-            self._batches.popleft()
-        self._batches = None
+    async def _ship_batch(self, batch: _Batch) -> None:
+        """
+        Send a batch, or find the entries in it on which the ledger fails, whatever goes with them.
+
+        The ledger may be ill itself, and then fails on everything. So an entry is only kept aside when others
+        arrived meanwhile; until then its batch lets those behind it go first.
+        """
+        try:
+            await self._delivery.deliver(batch.entries)
+        except GatewayError as error:
+            if error.reason is not Reason.INTERNAL:
+                raise
+            before, batch.accepted_count = batch.accepted_count, self._delivery.accepted_count
+            batch.failures += 1
+            if not batch.waits:
+                raise
+            if batch.failures % _PATIENCE == 0 or batch.accepted_count > before:
+                suspects = await self._delivery.isolate(batch.entries)
+                if self._delivery.accepted_count > before:
+                    for suspect in suspects:
+                        await self._delivery.condemn(suspect)
+                    return
+            self._batches.rotate(-1)
+            raise
 
     async def _ship_unwritten(self) -> None:
         waiting = self._journal.unwritten()
-        await self._deliver(list(waiting.values()))
+        await self._delivery.deliver(list(waiting.values()))
         self._journal.acknowledge(waiting)
 
     async def _read(self, segment: Segment) -> list[bytes]:
@@ -152,43 +219,12 @@ class Shipper:
             self._log.error("spool file damaged", file=segment.path.name, places=content.corrupt_count)
         return [record.payload for record in content.records if record.kind is Kind.FINAL]
 
-    async def _deliver(self, entries: list[bytes]) -> None:
-        if not entries:
-            return
-        try:
-            async with asyncio.timeout(self._config.send_timeout_s):
-                await self._send(entries)
-        except GatewayError as error:
-            if error.reason not in _UNACCEPTABLE:
-                raise
-            await self._deliver_parts(entries, error)
-        else:
-            self._metrics.replayed.inc(len(entries))
-
-    async def _deliver_parts(self, entries: list[bytes], error: GatewayError) -> None:
-        """Find the entry that spoils a batch, so that it does not hold up all the others for ever."""
-        middle = len(entries) // 2
-        if middle:
-            await self._deliver(entries[:middle])
-            await self._deliver(entries[middle:])
-        elif (lighter := without_payload(entries[0])) is not None:
-            self._metrics.dropped_payloads.inc()
-            await self._deliver([lighter])
-        else:
-            self._reject(entries[0], error)
-
-    def _reject(self, entry: bytes, error: GatewayError) -> None:
-        with (self._directory / REJECTED).open("ab") as file:
-            file.write(encode(Kind.FINAL, "", entry, salt=0))
-        self._metrics.rejected.inc()
-        self._log.error("the ledger does not accept an entry; kept aside", file=REJECTED, error=repr(error))
-
     async def _sync(self) -> None:
         for segment in self._journal.unsynced():
             await asyncio.to_thread(segment.sync)
 
 
-def _batches(entries: Iterable[bytes], limit_bytes: int) -> Iterable[list[bytes]]:
+def _cut(entries: Iterable[bytes], limit_bytes: int) -> Iterable[list[bytes]]:
     batch: list[bytes] = []
     size = 0
     for entry in entries:

@@ -76,13 +76,20 @@ HTTP: Mapping[Reason, HttpError] = {
 }
 
 
-def body(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes:
-    """Give the body of an error answer on the data plane, in the client's dialect."""
+def body(error: GatewayError, dialect: http_pb2.Dialect.ValueType, *, status: int | None = None) -> bytes:
+    """
+    Give the body of an error answer on the data plane, in the client's dialect.
+
+    Args:
+        error: What happened.
+        dialect: The client's.
+        status: HTTP status of the answer, where it is not the reason's.
+    """
     if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
         return orjson.dumps(_anthropic(error))
     if dialect == http_pb2.DIALECT_GEMINI:
         return orjson.dumps(_google(error))
-    envelope = _envelope(error)
+    envelope = _envelope(error, status)
     if dialect != http_pb2.DIALECT_NATIVE:
         envelope["error"] = _openai(error)
     return orjson.dumps(envelope)
@@ -133,7 +140,7 @@ def _google(error: GatewayError) -> dict[str, Any]:
     return {"error": {"code": HTTP[error.reason].status, "message": error.message, "status": error.reason}}
 
 
-def _envelope(error: GatewayError) -> dict[str, Any]:
+def _envelope(error: GatewayError, status: int | None) -> dict[str, Any]:
     http = HTTP[error.reason]
     return {
         "success": False,
@@ -141,7 +148,7 @@ def _envelope(error: GatewayError) -> dict[str, Any]:
         "messages": [],
         "error": [{"code": http.code, "message": error.message}],
         "name": "AiGatewayError",
-        "httpCode": http.status,
+        "httpCode": status or http.status,
         "internalCode": http.code,
         "message": error.message,
         "description": error.message,

@@ -169,6 +169,9 @@ def _or(rate: Decimal | None, otherwise: Decimal) -> Decimal:
     return otherwise if rate is None else rate
 
 
-def _whole(nano_usd: Decimal) -> int:
-    rounded = int(nano_usd.quantize(Decimal(1), ROUND_HALF_UP))
-    return min(max(0, rounded), _MOST_NANO_USD)
+def _whole(nano_usd: Decimal) -> int | None:
+    if not nano_usd.is_finite():
+        return None
+    # Within bounds before it is rounded: rounding fails on numbers of more digits than decimals have.
+    bounded = min(max(_ZERO, nano_usd), Decimal(_MOST_NANO_USD))
+    return int(bounded.quantize(Decimal(1), ROUND_HALF_UP))

@@ -7,10 +7,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from kit import tokens
 from kit.errors import GatewayError, Reason
 from kit.telemetry import names
 from services.providers.call import ClientDialect, ErrorAnswer, Exchange, Reading
-from services.providers.credentials import CREDENTIAL_HEADERS, credential_headers
+from services.providers.credentials import credential_headers
 from services.providers.dialects.failures import classify, error_message
 from services.providers.dialects.native import native_dialect, native_stream, read_native_answer
 from services.providers.dialects.retry_after import parse_retry_after
@@ -30,7 +31,7 @@ __all__ = ["Adapter", "ModelRow", "native_exchange", "outgoing_headers", "unsupp
 ModelRow = tuple[str, int | None]  # name, longest input in tokens
 
 _NOTHING: frozenset[str] = frozenset()
-_SET_BY_ADAPTER = CREDENTIAL_HEADERS | {"content-type"}
+_SET_BY_ADAPTER = tokens.CREDENTIAL_HEADERS | {"content-type"}
 _JSON = [("content-type", "application/json")]
 
 _OPERATIONS = {
@@ -112,7 +113,7 @@ def native_exchange(
     path = call.native.path.strip("/").removeprefix("v1/")
     credential = credential_headers(call, provider.auth, operator_key=operator_key, provider=provider.slug)
     # An operator's key does not go beside whatever the client put into the headers for keys.
-    kept = request_headers(call.headers, drop=CREDENTIAL_HEADERS if credential else _NOTHING)
+    kept = request_headers(call.headers, drop=tokens.CREDENTIAL_HEADERS if credential else _NOTHING)
     given = {name for name, _ in kept}
     own = [pair for pair in provider.set_headers if pair[0] not in given]
     size = len(call.body)

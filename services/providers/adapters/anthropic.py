@@ -23,6 +23,7 @@ from services.providers.dialects import anthropic_messages
 from services.providers.dialects.anthropic_messages import MessagesStream
 from services.providers.dialects.anthropic_to_openai_chat import translate_answer, translate_error
 from services.providers.dialects.anthropic_to_openai_stream import AnthropicToOpenAIStream
+from services.providers.dialects.openai_chat import put_model
 from services.providers.dialects.openai_chat_to_anthropic import translate_request
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class AnthropicAdapter:
         )
 
     def _messages(self, call: Call) -> Exchange:
-        body = anthropic_messages.prepare_request(call.body, call.model)
+        body = put_model(call.body, call.model)
         return Exchange(
             method="POST",
             url=self._endpoint.url(_PATH),

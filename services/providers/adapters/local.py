@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kit import tokens
 from services.providers.adapters.openai import OpenAIAdapter
-from services.providers.credentials import CREDENTIAL_HEADERS
 from services.providers.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class LocalAdapter(OpenAIAdapter):
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send. Clients send some key or other because their SDK wants one."""
-        headers = [pair for pair in call.headers if pair[0] not in CREDENTIAL_HEADERS]
+        headers = [pair for pair in call.headers if pair[0] not in tokens.CREDENTIAL_HEADERS]
         return await super().exchange(replace(call, headers=headers, request_only=False, alias=""))
 
     async def models(self) -> list[ModelRow] | None:

@@ -61,7 +61,7 @@ class OpenAIAdapter:
             case ClientDialect.OPENAI_CHAT:
                 return self._chat(call)
             case ClientDialect.OPENAI_EMBEDDINGS:
-                body = openai_embeddings.prepare_request(call.body, call.model)
+                body = openai_chat.put_model(call.body, call.model)
                 reading = Reading(
                     stream=lambda: OpenAIStream(request_bytes=len(body)),
                     whole=openai_embeddings.read_answer,
@@ -99,7 +99,7 @@ class OpenAIAdapter:
         return self._post(call, "chat/completions", prepared.body, reading, names.OPERATION_CHAT)
 
     def _responses(self, call: Call) -> Exchange:
-        body = openai_responses.prepare_request(call.body, call.model)
+        body = openai_chat.put_model(call.body, call.model)
         reading = Reading(
             stream=lambda: ResponsesStream(request_bytes=len(body), max_event_bytes=self._max_event_bytes),
             whole=openai_responses.read_answer,

@@ -9,7 +9,6 @@ import orjson
 from services.providers.dialects.answer import Answer, load_object, text
 from services.providers.dialects.failures import FailureClass, classify_error, message_of, unwrap
 from services.providers.dialects.metered import MeteredStream, count_alike
-from services.providers.dialects.openai_chat import load_request, with_model
 from services.providers.dialects.openai_error import CLASS_STATUSES
 from services.providers.dialects.stream import StreamFailure
 from services.providers.dialects.usage import merge_report, read_anthropic_usage
@@ -43,16 +42,6 @@ _ERROR_TYPES = {
     FailureClass.MALFORMED: "api_error",
     FailureClass.TIMEOUT: "timeout_error",
 }
-
-
-def prepare_request(body: bytes, model: str) -> bytes:
-    """
-    Put the provider's model into the client's body.
-
-    Raises:
-        GatewayError: With INVALID_REQUEST when the body is not a JSON object.
-    """
-    return with_model(body, load_request(body), model)
 
 
 def read_answer(body: bytes) -> Answer:

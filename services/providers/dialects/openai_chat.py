@@ -61,6 +61,16 @@ def with_model(body: bytes, document: dict[str, Any], model: str) -> bytes:
     return replace_member(body, document, "model", json_text(model))
 
 
+def put_model(body: bytes, model: str) -> bytes:
+    """
+    Put the provider's model into a client's body, in any dialect that names it in `model`.
+
+    Raises:
+        GatewayError: With INVALID_REQUEST when the body is not a JSON object.
+    """
+    return with_model(body, load_request(body), model)
+
+
 def json_text(value: str) -> bytes:
     """Write a string as JSON; half a surrogate pair, which UTF-8 cannot hold, is refused."""
     try:

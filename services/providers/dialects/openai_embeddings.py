@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from services.providers.dialects.answer import Answer, load_object, text
-from services.providers.dialects.openai_chat import in_band_failure, load_request, merged_usage, with_model
-
-
-def prepare_request(body: bytes, model: str) -> bytes:
-    """
-    Put the provider's model into the client's body.
-
-    Raises:
-        GatewayError: With INVALID_REQUEST when the body is not a JSON object.
-    """
-    return with_model(body, load_request(body), model)
+from services.providers.dialects.openai_chat import in_band_failure, merged_usage
 
 
 def read_answer(body: bytes) -> Answer:

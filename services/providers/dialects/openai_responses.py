@@ -10,9 +10,7 @@ from services.providers.dialects.answer import Answer, load_object, text
 from services.providers.dialects.metered import MeteredStream, count_alike
 from services.providers.dialects.openai_chat import (
     in_band_failure,
-    load_request,
     merged_usage,
-    with_model,
 )
 from services.providers.dialects.openai_error import openai_error
 
@@ -23,16 +21,6 @@ _DELTA = b'.delta",'
 _LAST_EVENTS = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 )
-
-
-def prepare_request(body: bytes, model: str) -> bytes:
-    """
-    Put the provider's model into the client's body.
-
-    Raises:
-        GatewayError: With INVALID_REQUEST when the body is not a JSON object.
-    """
-    return with_model(body, load_request(body), model)
 
 
 def read_answer(body: bytes) -> Answer:

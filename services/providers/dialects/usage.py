@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # English prose and JSON run at about four bytes a token in every tokenizer in use.
 BYTES_PER_TOKEN = 4
+# The fields that counts are kept in have 64 bits, one of them for a sign.
+_MOST = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,13 @@ class UsageCounts:
 def _count(source: Any, name: str) -> int | None:
     """Read one count; whatever is not a whole number of tokens is unknown."""
     value = source.get(name) if isinstance(source, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value
+    return _bounded(value)
+
+
+def _bounded(value: int) -> int | None:
+    return value if 0 <= value <= _MOST else None
 
 
 def read_openai_usage(usage: Mapping[str, Any]) -> UsageCounts:
@@ -90,9 +96,9 @@ def read_anthropic_usage(usage: Mapping[str, Any]) -> UsageCounts:
     five_minutes = _count(creation, "ephemeral_5m_input_tokens")
     written = _count(usage, "cache_creation_input_tokens")
     if written is None and (one_hour is not None or five_minutes is not None):
-        written = (one_hour or 0) + (five_minutes or 0)
+        written = _bounded((one_hour or 0) + (five_minutes or 0))
     return UsageCounts(
-        input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
+        input_tokens=None if plain is None else _bounded(plain + (read or 0) + (written or 0)),
         output_tokens=_count(usage, "output_tokens"),
         cache_read_tokens=read,
         cache_write_tokens=written,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "Plan", "PlanRequest", "Step", "plan"]
 
 _ROUTE_PREFIX = "dynamic"
-_LONGEST_MODEL = 512  # far above any real name; bounds what is stored and echoed
+_LONGEST_MODEL = 256  # far above any real name; bounds what is stored and echoed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

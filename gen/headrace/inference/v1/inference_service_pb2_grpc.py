@@ -32,7 +32,8 @@ class InferenceServiceStub:
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     def __init__(self, channel):
@@ -70,7 +71,8 @@ class InferenceServiceServicer:
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     def Chat(self, request, context):
@@ -140,7 +142,8 @@ class InferenceService:
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     @staticmethod

@@ -33,7 +33,8 @@ class InferenceServiceStub:
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     @_typing.overload
@@ -59,7 +60,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -81,7 +83,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     metadata `authorization: Bearer …`; options that HTTP takes in `cf-aig-*`
     headers are taken from metadata of the same names. Initial metadata of the
     answer holds `cf-aig-log-id`, `cf-aig-provider`, `cf-aig-model`,
-    `cf-aig-step` and `cf-aig-cache-status`.
+    `cf-aig-step` and `cf-aig-cache-status`; in their values `%` and whatever is
+    not printable ASCII is percent-encoded UTF-8.
     """
 
     @_abc_1.abstractmethod
