@@ -87,6 +87,11 @@ class DecisionCache(Generic[K, V]):
         """True while the stream that voids decisions is open."""
         return self._watched
 
+    @property
+    def heard(self) -> bool:
+        """True once the service has been heard of at all."""
+        return self._generation is not None
+
     def fresh(self, key: K) -> V | None:
         """Give a decision that may be used without asking, or None."""
         if not self._watched:

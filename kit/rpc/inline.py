@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from kit.errors import GatewayError, Reason
@@ -142,8 +143,11 @@ class InlineChannel(DelegatingChannel):
         self, endpoint: Endpoint, name: str, request: Any, metadata: Metadata
     ) -> AsyncIterator[Any]:
         with self._tracing.span(name, "client"):
-            async for answer in endpoint.behaviour(request, InlineContext(self._metadata(metadata))):
-                yield answer
+            context = InlineContext(self._metadata(metadata))
+            # Closed with this one: left to the garbage collector, it may hold a connection upstream for long.
+            async with aclosing(endpoint.behaviour(request, context)) as answers:
+                async for answer in answers:
+                    yield answer
 
     def _metadata(self, given: Metadata) -> Metadata:
         return (*self._own, *propagation_headers().items(), *given)

@@ -69,7 +69,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         )
         models = Models(access, providers)
         logs = Logs(runtime, access)
-        operations = Operations(runtime, local_model=config.local_model)
+        operations = Operations(runtime, access, local_model=config.local_model)
         http = HttpServer(
             runtime,
             config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 import prometheus_client
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.sdk.trace import TracerProvider
 
 from headrace.auth.v1 import auth_service_pb2 as pb
 from headrace.auth.v1 import auth_service_pb2_grpc
@@ -93,7 +95,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(topology: str, caller: str = "edge") -> AsyncIterator[World]:
+async def world(topology: str, caller: str = "edge", tracer: Any = None) -> AsyncIterator[World]:
     fake = FakeAuth()
     bindings = (
         Binding(
@@ -121,7 +123,7 @@ async def world(topology: str, caller: str = "edge") -> AsyncIterator[World]:
             name=caller,
             env={},
             settings=load(RuntimeConfig, {"HEADRACE_DATA_DIR": directory}),
-            tracing=Tracing(caller),
+            tracing=Tracing(caller, tracer),
             metrics=prometheus_client.CollectorRegistry(),
             inline=inline,
             addresses={"auth": address},
@@ -257,6 +259,27 @@ async def test_cancelling_the_consumer_stops_the_handler(topology: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(here.fake.closed.wait(), 5)
+
+
+async def test_traced_inline_stream_is_closed_with_its_consumer() -> None:
+    """With spans around it too, a handler ends with its consumer, not when garbage is collected."""
+    tracer = TracerProvider().get_tracer("test")
+    async with world("inline", tracer=tracer) as here:
+
+        async def consume() -> None:
+            async for _ in here.auth.Watch(pb.WatchRequest()):
+                pass
+
+        gc.disable()
+        try:
+            task = asyncio.create_task(consume())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(here.fake.closed.wait(), 1)
+        finally:
+            gc.enable()
 
 
 @both

@@ -16,6 +16,7 @@ from kit.errors import GatewayError
 if TYPE_CHECKING:
     from kit.service import Runtime
     from services.edge.headers import RequestHeaders
+    from services.edge.pipeline.access import Access
     from services.edge.routes import Route
 
 __all__ = ["Operations"]
@@ -25,10 +26,18 @@ _SERVICES = ("auth", "router", "cache", "ledger", "providers")
 
 
 class Operations:
-    """Answers `/healthz` and `/readyz`."""
+    """
+    Answers `/healthz` and `/readyz`.
 
-    def __init__(self, runtime: Runtime, *, local_model: bool) -> None:
+    Args:
+        runtime: What the process gives.
+        access: Tells when the edge can first admit a request.
+        local_model: Whether the local model belongs to this installation.
+    """
+
+    def __init__(self, runtime: Runtime, access: Access, *, local_model: bool) -> None:
         self._runtime = runtime
+        self._access = access
         names = (*_SERVICES, "providers-local") if local_model else _SERVICES
         # A service of this same process is looked after by the process.
         self._stubs = {
@@ -38,9 +47,16 @@ class Operations:
         }
 
     async def healthz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
-        """Say whether this edge takes requests. Others do not count: without them it stays in rotation."""
+        """
+        Say whether this edge takes requests.
+
+        It does not before auth and router were heard of once. Later their absence does not count: with what
+        it knows, an edge goes on without them.
+        """
         if self._runtime.stopping():
             return web.Response(status=503, text="stopping\n")
+        if not self._access.heard:
+            return web.Response(status=503, text="starting\n")
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:

@@ -64,6 +64,11 @@ class Access:
                 for task in tasks:
                     task.cancel()
 
+    @property
+    def heard(self) -> bool:
+        """True once both services have been heard of: before that, no request can be admitted."""
+        return self._principals.heard and self._plans.heard
+
     async def admit(self, exchange: Exchange) -> Admission:
         """
         Decide whether a request may go on, and how.
