@@ -19,6 +19,27 @@ _RANDOM_MASK = (1 << _RANDOM_BITS) - 1
 # The next id in the same millisecond adds a random step of up to 2**32, so that an id does not tell the one
 # after it; 2**42 ids fit into one millisecond before the clock has to be pushed on.
 _STEP_BYTES = 4
+_POOL_BYTES = 4096
+
+
+class _Pool:
+    """
+    Randomness from the system, fetched for many ids at once: asking for each costs more than making one.
+
+    Not safe for several threads by itself; `UuidSource` holds a lock around it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._at = 0
+
+    def __call__(self, count: int) -> bytes:
+        """Return bytes that were never returned before."""
+        if self._at + count > len(self._bytes):
+            self._bytes = os.urandom(_POOL_BYTES)
+            self._at = 0
+        self._at += count
+        return self._bytes[self._at - count : self._at]
 
 
 class UuidSource:
@@ -27,16 +48,16 @@ class UuidSource:
 
     Args:
         now_ns: Wall clock in nanoseconds.
-        random_bytes: Source of randomness.
+        random_bytes: Source of randomness; the system's when absent.
     """
 
     def __init__(
         self,
         now_ns: Callable[[], int] = time.time_ns,
-        random_bytes: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
         self._now_ns = now_ns
-        self._random_bytes = random_bytes
+        self._random_bytes = random_bytes or _Pool()
         self._lock = threading.Lock()
         self._time_ms = -1
         self._random = 0

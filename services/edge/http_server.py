@@ -186,6 +186,9 @@ class HttpServer:
         return await self._run(request, exchange)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
+        if request.content.is_eof():
+            # All of it came with the headers, as it does for nearly every request: nothing to wait for.
+            return await request.read()
         try:
             async with asyncio.timeout(self._config.body_timeout_s):
                 return await request.read()

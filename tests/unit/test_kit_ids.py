@@ -55,3 +55,11 @@ def test_grows_when_randomness_is_used_up(count: int) -> None:
 def test_many_are_distinct() -> None:
     """A hundred thousand ids are a hundred thousand ids."""
     assert 100_000 == len({uuid7() for _ in range(100_000)})
+
+
+def test_pool_never_repeats() -> None:
+    """Randomness that is fetched in advance is given out once, across refills too."""
+    source = UuidSource(now_ns=iter(range(0, 10**12, 10**6)).__next__)
+    ids = [source() for _ in range(5000)]
+
+    assert len(set(ids)) == len({one[-12:] for one in ids}) == 5000
