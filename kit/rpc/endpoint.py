@@ -9,6 +9,7 @@ channel (`kit.rpc.inline`) both call what comes out.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -147,21 +148,17 @@ class _Guard:
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             metadata = _metadata(context)
             with self._tracing.server_span(self._name, metadata, self._attributes):
-                answers = None
                 try:
                     self._check(metadata, context)
-                    answers = inner(request, context)
-                    async for answer in answers:
-                        yield answer
+                    # The consumer may stop early; what the handler holds is then let go at once, not when the
+                    # garbage collector finds it.
+                    async with aclosing(inner(request, context)) as answers:  # type: ignore[type-var]  # a generator
+                        async for answer in answers:
+                            yield answer
                 except GatewayError:
                     raise
                 except Exception as error:
                     raise self._internal(error) from error
-                finally:
-                    if answers is not None:
-                        # The consumer may have stopped early; what the handler holds is let go now, not
-                        # when the garbage collector finds it.
-                        await answers.aclose()  # type: ignore[attr-defined]  # handlers are generators
 
         return call
 

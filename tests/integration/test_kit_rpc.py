@@ -248,16 +248,7 @@ async def test_stopping_a_stream_early_stops_the_handler(topology: str) -> None:
 async def test_cancelling_the_consumer_stops_the_handler(topology: str) -> None:
     """Cancelling the task that reads a stream ends the handler on the other side."""
     async with world(topology) as here:
-
-        async def consume() -> None:
-            async for _ in here.auth.Watch(pb.WatchRequest()):
-                pass
-
-        task = asyncio.create_task(consume())
-        await asyncio.sleep(0.05)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await _cancel_a_consumer(here)
         await asyncio.wait_for(here.fake.closed.wait(), 5)
 
 
@@ -265,21 +256,24 @@ async def test_traced_inline_stream_is_closed_with_its_consumer() -> None:
     """With spans around it too, a handler ends with its consumer, not when garbage is collected."""
     tracer = TracerProvider().get_tracer("test")
     async with world("inline", tracer=tracer) as here:
-
-        async def consume() -> None:
-            async for _ in here.auth.Watch(pb.WatchRequest()):
-                pass
-
         gc.disable()
         try:
-            task = asyncio.create_task(consume())
-            await asyncio.sleep(0.05)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await _cancel_a_consumer(here)
             await asyncio.wait_for(here.fake.closed.wait(), 1)
         finally:
             gc.enable()
+
+
+async def _cancel_a_consumer(here: World) -> None:
+    async def consume() -> None:
+        async for _ in here.auth.Watch(pb.WatchRequest()):
+            pass
+
+    task = asyncio.create_task(consume())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @both

@@ -160,12 +160,9 @@ class Attempt:
             self._progress.usage = chunk.usage
         data = chunk.data
         if self._begun and self._held is None and not self._completes(data):
-            self._progress.sent(data)
-            if self._keep_bytes:
-                self._keep(data)
-            await self._sink.write(data)
-            return
-        await self._hold(data)
+            await self._send(data)
+        else:
+            await self._hold(data)
 
     def _completes(self, data: bytes) -> bool:
         """Say whether a client can tell, after these bytes, that it has everything."""
@@ -184,14 +181,16 @@ class Attempt:
         if not self._begun:
             # More than one piece: an answer that is being produced as we speak, or a long one.
             await self._open()
-        self._progress.sent(held)
-        self._keep(held)
-        await self._sink.write(held)
+        await self._send(held)
         if not self._completes(data):
             self._held = None
-            self._progress.sent(data)
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
+        self._progress.sent(data)
+        if self._keep_bytes:
             self._keep(data)
-            await self._sink.write(data)
+        await self._sink.write(data)
 
     def _keep(self, data: bytes) -> None:
         self._kept_bytes += len(data)
