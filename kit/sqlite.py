@@ -194,6 +194,8 @@ def _engine(path: Path, *, synchronous: Synchronous, pool_size: int, busy_timeou
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=busy_timeout_s,
+        # The connection used last knows the pages and the statements; another one would start cold.
+        pool_use_lifo=True,
         hide_parameters=True,  # what is stored does not belong into error texts
     )
 

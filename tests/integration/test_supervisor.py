@@ -106,7 +106,10 @@ async def until(condition: Callable[[], bool], *, timeout_s: float = 15) -> None
 async def test_lines_are_passed_on() -> None:
     """Every line of standard output and error is told with the name of its process."""
     journal = Journal()
-    program = "import os; os.write(1, b'one\\ntwo\\xff\\r\\n'); os.write(2, b'three'); " + WAITS
+    # A stop that comes between the two waits for the second.
+    writes = "os.write(1, b'one\\ntwo\\xff\\r\\n'); os.write(2, b'three')"
+    mask = "signal.pthread_sigmask(signal.SIG_{}, [signal.SIGTERM])"
+    program = f"import os, signal; {mask.format('BLOCK')}; {writes}; {mask.format('UNBLOCK')}; " + WAITS
     supervisor = Supervisor([spec("a", program.replace("print('up', flush=True); ", ""))], journal)
     supervisor.start()
     await until(lambda: len(journal.lines) == 2)

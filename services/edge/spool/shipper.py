@@ -30,8 +30,9 @@ __all__ = ["REJECTED", "Shipper"]
 _PATIENCE = 5
 # Most files whose entries are held in memory while suspected batches wait.
 _LOADED_MOST = 8
-# Reading this much from the page cache takes less time than handing the work to a thread and back.
-_INLINE_BYTES = 256 * 1024
+# Reading this much from the page cache takes about a millisecond. In a thread it would take more of it from
+# the loop, which would have to wait for the thread whenever it let go of the interpreter's lock.
+_INLINE_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
