@@ -56,11 +56,11 @@ typecheck: setup ## Check types
 layers: setup ## Check who may import whom
 	PYTHONPATH=gen $(BIN)/lint-imports --no-logo
 
-docs: setup ## Generate what is generated under docs/
-	$(PY) scripts/gen_config_docs.py
+docs: setup ## Generate what is generated under docs/, and the providers' names
+	$(PY) scripts/gen_config_docs.py && $(PY) scripts/gen_provider_docs.py
 
 docs-check: setup ## Fail when generated documents are out of date
-	$(PY) scripts/gen_config_docs.py --check
+	$(PY) scripts/gen_config_docs.py --check && $(PY) scripts/gen_provider_docs.py --check
 
 envoy-check: setup ## Let Envoy validate its configuration, in every variation
 	$(PY) scripts/envoy_check.py
@@ -107,8 +107,8 @@ node: setup
 ##@ Measure
 
 .PHONY: bench
-bench: setup node ## CPU, latency and memory, beside a plain proxy; writes build/bench.json
-	$(PY) -m bench
+bench: setup node ## CPU, latency and memory, also of translation, beside a plain proxy (A="--only translation")
+	$(PY) -m bench $(A)
 
 ##@ Dependencies
 

@@ -1,5 +1,7 @@
 """
-Measures everything and prints it: `make bench`.
+Measures everything, prints it and writes it to `build/bench.json`: `make bench`.
+
+`make bench A="--only translation"` measures a part.
 
 Budgets are those of the design: CPU of all our processes together, Envoy apart.
 """
@@ -14,7 +16,8 @@ import statistics
 import tempfile
 import time
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,13 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from bench import load, subjects
+from bench import load, subjects, translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.subjects import Subject
+    from tests.fakes.stack import Topology
 
 # Milliseconds of CPU.
 BUDGETS = {
@@ -37,6 +41,10 @@ BUDGETS = {
     ("inline", "token"): 0.06,
     ("split", "hit"): 0.8,
 }
+# What `--only` may name beside subjects: the dialects alone, in this process.
+_TRANSLATION = "translation"
+_TOPOLOGIES: tuple[Topology, ...] = ("split", "inline")
+_SUBJECTS = ("direct", "envoy", "plain", *_TOPOLOGIES)
 _TOKENS = (20, 220)
 _STREAMS = 16
 
@@ -56,29 +64,47 @@ def main() -> None:
     """Measure, print a table and write `build/bench.json`."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--requests", type=int, default=4000, help="requests of each measurement")
-    parser.add_argument("--only", nargs="*", default=[], help="subjects to measure; all by default")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        choices=[_TRANSLATION, *_SUBJECTS],
+        help="what to measure; all by default",
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("build/bench.json"), help="where figures are written"
     )
     arguments = parser.parse_args()
+    only = arguments.only or [_TRANSLATION, *_SUBJECTS]
     console = Console(width=140)
+    costs: list[translation.Cost] = []
+    # First of all: nothing that was started disturbs it.
+    if _TRANSLATION in only:
+        console.print("measuring the dialects alone …")
+        costs = translation.measure(translation.Effort())
     found: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory(prefix="hr-bench-") as temporary:
-        for subject in _subjects(Path(temporary), arguments.only):
+        for subject in _subjects(Path(temporary), only):
             console.print(f"measuring {subject.name} …")
             found[subject.name] = asyncio.run(_measure(subject, arguments.requests))
-    _print(console, found)
+    if costs:
+        console.print(translation.table(costs))
+    if found:
+        _print(console, found)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "cores": os.cpu_count(),
         "budgets_ms": {"/".join(k): v for k, v in BUDGETS.items()},
         "figures": found,
+        "translation": costs,
     }
     arguments.out.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     console.print(f"written to {arguments.out}")
 
 
 def _subjects(directory: Path, only: list[str]) -> Iterator[Subject]:
+    if not set(_SUBJECTS) & set(only):
+        return
     ports = _free_ports(3)
     with ExitStack() as stack:
         base = stack.enter_context(subjects.upstream(ports[0]))
@@ -86,27 +112,24 @@ def _subjects(directory: Path, only: list[str]) -> Iterator[Subject]:
             "direct": lambda: subjects.direct(base),
             "envoy": lambda: subjects.envoy(ports[0], ports[1], directory),
             "plain": lambda: subjects.plain_proxy(base, ports[2]),
-            "split": lambda: subjects.headrace("split", base, directory),
-            "inline": lambda: subjects.headrace("inline", base, directory),
+            **{name: partial(subjects.headrace, name, base, directory) for name in _TOPOLOGIES},
         }
         for name, make in made.items():
-            if not only or name in only:
+            if name in only:
                 with make() as subject:
                     yield subject
+                    if name in _TOPOLOGIES:
+                        yield subjects.translated(subject)
 
 
 async def _measure(subject: Subject, count: int) -> Figures:
     figures = Figures()
-    plain = load.Target(url=subject.url, model=f"{subject.model}gpt-4o-mini", headers=subject.headers)
+    plain = load.Target(url=subject.url, model=subject.model, headers=subject.headers)
     await load.run(plain, count=300, in_flight=8)
     figures.latency_ms["1"] = _quantiles(await load.run(plain, count=count // 8, in_flight=1))
     await _count(figures, "request", subject, plain, count, in_flight=32)
-    if subject.name in ("split", "inline"):
-        cached = load.Target(
-            url=subject.url,
-            model=f"{subject.model}gpt-4o-mini",
-            headers=(*subject.headers, ("cf-aig-cache-ttl", "600")),
-        )
+    if subject.caches:
+        cached = replace(plain, headers=(*subject.headers, ("cf-aig-cache-ttl", "600")))
         await load.run(cached, count=20, in_flight=1)
         await _count(figures, "hit", subject, cached, count, in_flight=32)
     await _measure_tokens(figures, subject)
@@ -119,7 +142,10 @@ async def _measure_tokens(figures: Figures, subject: Subject) -> None:
     totals: list[dict[str, float]] = []
     for tokens in _TOKENS:
         target = load.Target(
-            url=subject.url, model=f"{subject.model}tokens-{tokens}", stream=True, headers=subject.headers
+            url=subject.url,
+            model=f"{subject.model}-tokens-{tokens}",
+            stream=True,
+            headers=subject.headers,
         )
         before = await _settled(subject)
         await load.run(target, count=_STREAMS * 4, in_flight=_STREAMS)

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-__all__ = ["Target", "run"]
+__all__ = ["PROMPT", "Target", "run"]
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_PROMPT = "Explain what an AI gateway does, and why one would put it in front of a model. " * 25
+PROMPT = "Explain what an AI gateway does, and why one would put it in front of a model. " * 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Target:
         """Give the request as it goes over the wire: a body of about 2 kB."""
         parts = urlsplit(self.url)
         body = orjson.dumps(
-            {"model": self.model, "messages": [{"role": "user", "content": _PROMPT}], "stream": self.stream}
+            {"model": self.model, "messages": [{"role": "user", "content": PROMPT}], "stream": self.stream}
         )
         lines = [
             f"POST {parts.path} HTTP/1.1",

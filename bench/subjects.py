@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,11 @@ from tests.fakes.stack import Setup, Stack, Topology
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Subject", "direct", "envoy", "headrace", "plain_proxy", "upstream"]
+__all__ = ["Subject", "direct", "envoy", "headrace", "plain_proxy", "translated", "upstream"]
 
 ROOT = Path(__file__).resolve().parent.parent
+_MODEL = "gpt-4o-mini"
+_TRANSLATED_MODEL = "anthropic/claude-sonnet-4-5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,8 @@ class Subject:
     Attributes:
         name: Name in the report.
         url: Where chat requests go.
-        model: Prefix of the model's name.
+        model: Model that is asked for.
+        caches: It has a cache, and what comes from there is measured as well.
         headers: Headers that requests need.
         processes: Gives the processes whose cost is counted, by name.
     """
@@ -46,6 +49,7 @@ class Subject:
     name: str
     url: str
     model: str
+    caches: bool = False
     headers: tuple[tuple[str, str], ...]
     processes: Callable[[], Mapping[str, psutil.Process]]
 
@@ -73,7 +77,7 @@ def upstream(port: int) -> Iterator[str]:
 @contextmanager
 def direct(base: str) -> Iterator[Subject]:
     """Measure the provider itself."""
-    yield Subject(name="direct", url=f"{base}/chat/completions", model="", headers=(), processes=dict)
+    yield Subject(name="direct", url=f"{base}/chat/completions", model=_MODEL, headers=(), processes=dict)
 
 
 @contextmanager
@@ -84,7 +88,7 @@ def plain_proxy(base: str, port: int) -> Iterator[Subject]:
         yield Subject(
             name="plain proxy",
             url=f"http://127.0.0.1:{port}/v1/chat/completions",
-            model="",
+            model=_MODEL,
             headers=(),
             processes=lambda: {"proxy": process},
         )
@@ -110,7 +114,7 @@ def envoy(upstream_port: int, port: int, directory: Path) -> Iterator[Subject]:
         yield Subject(
             name="envoy alone",
             url=f"http://127.0.0.1:{port}/v1/chat/completions",
-            model="",
+            model=_MODEL,
             headers=(),
             processes=lambda: {"envoy": process},
         )
@@ -122,6 +126,8 @@ def headrace(topology: Topology, base: str, directory: Path) -> Iterator[Subject
     env = {
         "HEADRACE_PROVIDER_OPENAI_BASE_URL": base,
         "HEADRACE_PROVIDER_OPENAI_API_KEY": "sk-bench",
+        "HEADRACE_PROVIDER_ANTHROPIC_BASE_URL": base.removesuffix("/v1"),
+        "HEADRACE_PROVIDER_ANTHROPIC_API_KEY": "sk-ant-bench",
     }
     stack = Stack(Setup(topology=topology, env=env), directory / topology)
     with ExitStack() as undo:
@@ -131,10 +137,16 @@ def headrace(topology: Topology, base: str, directory: Path) -> Iterator[Subject
         yield Subject(
             name=topology,
             url=f"{stack.openai_base_url}/chat/completions",
-            model="openai/",
+            model=f"openai/{_MODEL}",
+            caches=True,
             headers=(("authorization", f"Bearer {stack.token}"),),
             processes=lambda: processes,
         )
+
+
+def translated(subject: Subject) -> Subject:
+    """Ask the same Headrace for a model whose provider speaks another dialect."""
+    return replace(subject, name=f"{subject.name}, translated", model=_TRANSLATED_MODEL, caches=False)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cli.config import service_environment
-from kit.providers import LOCAL, SLUGS
+from kit.providers import LOCAL, SLUGS, operator_custom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,7 +197,7 @@ class _Rows:
         # The local model has a process of its own, or is not wanted.
         if self._outer.get("HEADRACE_PROVIDERS_ONLY", "").strip():
             return ()
-        return ("--only", *(slug for slug in SLUGS if slug != LOCAL))
+        return ("--only", *(slug for slug in (*SLUGS, *operator_custom(self._outer)) if slug != LOCAL))
 
 
 def _python_path(inherited: str) -> str:

@@ -44,7 +44,7 @@ class SseSplitter:
         Raises:
             GatewayError: With UPSTREAM_MALFORMED when an event is longer than allowed.
         """
-        if not self._held and data.endswith(b"\n\n") and b"\r" not in data:
+        if not self._held and (data.endswith(b"\r\n\r\n") or (data.endswith(b"\n\n") and b"\r" not in data)):
             return data
         # An end of event may straddle two reads; nothing before the tail can still become one.
         window = self._tail + data
@@ -122,8 +122,11 @@ def parse_events(data: bytes) -> list[tuple[str, bytes]]:
     events = []
     for piece in data.split(b"\n\n"):
         # Nearly every event is one of two shapes, which need no loop over lines.
-        if piece.startswith(b"data: ") and b"\n" not in piece:
+        lines = piece.count(b"\n")
+        if lines == 0 and piece.startswith(b"data: "):
             events.append(("", piece[6:]))
+        elif lines == 1 and piece.startswith(b"event: ") and (at := piece.find(b"\ndata: ")) > 0:
+            events.append((piece[7:at].decode("utf-8", "replace"), piece[at + 7 :]))
         elif piece:
             event = _parse_lines(piece)
             if event is not None:

@@ -15,7 +15,9 @@ PREFIX: Final = "hr_"
 ID_CHARACTERS: Final = 12
 
 # Where clients of any provider put a key; a token of ours may stand in the same places.
-CREDENTIAL_HEADERS: Final = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+CREDENTIAL_HEADERS: Final = frozenset(
+    {"authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key"}
+)
 
 _SHAPE: Final = rf"{PREFIX}([a-z2-7]{{{ID_CHARACTERS}}})_[A-Za-z0-9_-]{{43}}"
 _TOKEN: Final = re.compile(_SHAPE, re.ASCII)

@@ -9,6 +9,8 @@ from headrace.inference.v1 import inference_service_pb2_grpc
 from headrace.ledger.v1 import ledger_service_pb2_grpc
 from kit.clock import SystemClock
 from kit.config import load
+from kit.pricing.pricer import Pricer
+from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
 from services.edge import routes
 from services.edge.config import EdgeConfig
@@ -63,7 +65,9 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             access=access,
             caching=caching,
             providers=providers,
-            recorder=Recorder(spool, runtime.log("recorder")),
+            recorder=Recorder(
+                spool, Pricer(PriceTable(), log=runtime.log("pricing")), runtime.log("recorder")
+            ),
             config=config,
             observe=EdgeMetrics(runtime.metrics).observe,
         )

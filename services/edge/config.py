@@ -25,6 +25,18 @@ class EdgeConfig:
         "which the public providers limit to 25 MB.",
         at_least=1024,
     )
+    max_upload_bytes: int = setting(
+        512 << 20,
+        "Longest body of a native call that is sent on as it comes. The default is what the public providers "
+        "take as one file; nothing of it is kept in memory.",
+        at_least=1024,
+    )
+    whole_body_bytes: int = setting(
+        1 << 20,
+        "Longest body of a native call that is read before the provider is asked. Only such a request can be "
+        "answered from the cache; a longer one is sent on as it comes.",
+        at_least=0,
+    )
     max_header_bytes: int = setting(
         64 << 10,
         "Longest single header, and longest request line. Slightly above what Envoy allows for all headers "

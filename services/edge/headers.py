@@ -35,12 +35,14 @@ STRICT = "cf-aig-strict"
 
 # Answer.
 CACHE_STATUS = "cf-aig-cache-status"
+COST = "cf-aig-cost"
 LOG_ID = "cf-aig-log-id"
 MODEL = "cf-aig-model"
 PROVIDER = "cf-aig-provider"
 REQUEST_ID = "cf-aig-request-id"
 STEP = "cf-aig-step"
 TRANSLATION = "cf-aig-translation"
+USAGE = "cf-aig-usage"
 
 _CACHE_TTL_LEAST_S = 60
 _CACHE_TTL_MOST_S = 2_592_000

@@ -8,7 +8,6 @@ connection and the pipeline would be paid for by every request.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,12 @@ from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
 from kit.telemetry import names
 from services.edge import routes
-from services.edge.handlers import compat, native
+from services.edge.handlers import compat, gemini, native
+from services.edge.handlers.models import dialect_of
 from services.edge.headers import RequestHeaders, read
 from services.edge.http_protocol import EdgeServer, cut
-from services.edge.http_sink import HttpSink, refusal
+from services.edge.http_sink import HttpSink, named, refusal
+from services.edge.http_upload import HttpUpload, let_go_on
 from services.edge.wire import errors
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ __all__ = ["HttpServer"]
 # Once no request runs, connections only have to be closed.
 _CLOSING_S = 0.2
 _TOO_SLOW = 408
+# A body of unknown length that is there after this long is taken as one of known length.
+_AT_ONCE_S = 0.5
 
 
 class _BodyTooSlowError(Exception):
@@ -71,7 +74,8 @@ class HttpServer:
         self._log = runtime.log("http")
         self._config = config
         self._pipeline = pipeline
-        self._handlers = {**handlers, routes.CHAT: self._compat, routes.NATIVE: self._native}
+        self._handlers = handlers
+        self._calls = {routes.CHAT: self._compat, routes.NATIVE: self._native}
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
@@ -121,19 +125,25 @@ class HttpServer:
         return web.TCPSite(runner, host.strip("[]"), int(port))
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, _, _ = request.raw_path.partition("?")
-        dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_NATIVE
+        path, _, query = request.raw_path.partition("?")
+        dialect: http_pb2.Dialect.ValueType | None = None
         try:
-            route = routes.resolve(path)
+            route = routes.resolve(path, self._settings.account)
             dialect = route.dialect
             _check_method(request.method, route)
             headers = read(request.raw_headers)
+            if route.handler == routes.MODELS:
+                dialect = dialect_of(route, request.headers)
+            if query and dialect == http_pb2.DIALECT_GEMINI:
+                gemini.take_key(query, headers)
             with self._tracing.server_span(
                 f"{request.method} {route.template}", headers.trace, {names.HTTP_ROUTE: route.template}
             ) as span:
-                response = await self._handlers[route.handler](
-                    request, _with_account(route, self._settings.account), headers
-                )
+                call = self._calls.get(route.handler)
+                if call is not None:
+                    response = await call(request, route, headers)
+                else:
+                    response = named(await self._handlers[route.handler](request, route, headers))
                 if span is not None:
                     span.set_attribute(names.HTTP_REQUEST_METHOD, request.method)
                     span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, response.status)
@@ -160,10 +170,8 @@ class HttpServer:
         self, request: web.BaseRequest, route: Route, headers: RequestHeaders
     ) -> web.StreamResponse:
         exchange = compat.exchange(
-            account_id=route.account_id,
-            gateway_id=route.gateway_id,
-            endpoint=route.endpoint,
-            dialect=route.dialect,
+            route,
+            query=request.raw_path.partition("?")[2],
             headers=headers,
             body=await self._body(request),
             max_messages=self._config.max_messages,
@@ -173,27 +181,48 @@ class HttpServer:
     async def _native(
         self, request: web.BaseRequest, route: Route, headers: RequestHeaders
     ) -> web.StreamResponse:
+        body, upload = await self._body_or_upload(request)
         exchange = native.exchange(
-            account_id=route.account_id,
-            gateway_id=route.gateway_id,
-            provider=route.provider,
+            route,
             method=request.method,
-            path=route.rest,
             query=request.raw_path.partition("?")[2],
             headers=headers,
-            body=await self._body(request),
+            body=body,
+            upload=upload,
         )
-        return await self._run(request, exchange)
+        if upload is None:
+            return await self._run(request, exchange)
+        try:
+            return await self._run(request, exchange)
+        finally:
+            await upload.close()
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         if request.content.is_eof():
             # All of it came with the headers, as it does for nearly every request: nothing to wait for.
             return await request.read()
+        await let_go_on(request)
         try:
             async with asyncio.timeout(self._config.body_timeout_s):
                 return await request.read()
         except TimeoutError:
             raise _BodyTooSlowError from None
+
+    async def _body_or_upload(self, request: web.BaseRequest) -> tuple[bytes, HttpUpload | None]:
+        """Read a body that is short and there, and leave any other to be sent on as it comes."""
+        config, length = self._config, request.content_length
+        first = b""
+        if "expect" not in request.headers:
+            if not request.body_exists or (length is not None and length <= config.whole_body_bytes):
+                return await self._body(request), None
+            if length is None:
+                first, whole = await _begin(request, config.whole_body_bytes)
+                if whole:
+                    return first, None
+        upload = HttpUpload(
+            request, first=first, limit_bytes=config.max_upload_bytes, idle_s=config.body_timeout_s
+        )
+        return b"", upload
 
     async def _run(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         sink = HttpSink(request, exchange.dialect)
@@ -213,19 +242,39 @@ class HttpServer:
         self,
         request: web.BaseRequest,
         error: GatewayError,
-        dialect: http_pb2.Dialect.ValueType,
+        dialect: http_pb2.Dialect.ValueType | None,
         *,
         status: int | None = None,
     ) -> web.Response:
+        """Answer with an error; the dialect is None where the path leads nowhere."""
         if request.writer.output_size > 0:
             # A second answer inside the first would be taken for its end.
             cut(request)
         if request.raw_path.startswith("/client/"):
             return refusal(error, errors.management_body(error), [])
+        if dialect is None:
+            dialect = routes.dialect_of_failure(request.raw_path)
         response = refusal(error, errors.body(error, dialect, status=status), [], status=status)
         if status == _TOO_SLOW:
             response.force_close()
         return response
+
+
+async def _begin(request: web.BaseRequest, limit: int) -> tuple[bytes, bool]:
+    """Read the beginning of a body of unknown length, and say whether it is all: short ones come at once."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(_AT_ONCE_S):
+            while size <= limit:
+                data = await request.content.readany()
+                if not data:
+                    return b"".join(pieces), True
+                pieces.append(data)
+                size += len(data)
+    except TimeoutError:
+        pass
+    return b"".join(pieces), False
 
 
 def _check_method(method: str, route: Route) -> None:
@@ -241,11 +290,6 @@ def _forget(address: str) -> None:
     """Remove the socket of this address, if it is one; an earlier life may have left it."""
     if address.startswith("unix:"):
         Path(address.removeprefix("unix:")).unlink(missing_ok=True)
-
-
-def _with_account(route: Route, default: str) -> Route:
-    """Fill in the default account where the path names none."""
-    return route if route.account_id else replace(route, account_id=default)
 
 
 def _request(

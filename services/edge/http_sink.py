@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from kit.errors import GatewayError
     from services.edge.pipeline.exchange import HeaderList
 
-__all__ = ["HttpSink", "refusal"]
+__all__ = ["HttpSink", "named", "refusal"]
 
 _JSON = "application/json"
 _EVENT_STREAM = "text/event-stream"
+# aiohttp would tell its own version and Python's.
+_SERVER = ("server", "headrace")
 # What no field value may hold (RFC 9110 section 5.5), the tab apart.
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -89,11 +91,16 @@ class HttpSink:
             await self.response.write_eof()
 
 
+def named(response: web.StreamResponse) -> web.StreamResponse:
+    """Return an answer that says who gives it."""
+    response.headers.setdefault(*_SERVER)
+    return response
+
+
 def _headers(headers: HeaderList) -> CIMultiDict[str]:
-    named = CIMultiDict((name, _sendable(value)) for name, value in headers)
-    # aiohttp would tell its own version and Python's.
-    named.setdefault("server", "headrace")
-    return named
+    found = CIMultiDict((name, _sendable(value)) for name, value in headers)
+    found.setdefault(*_SERVER)
+    return found
 
 
 def _sendable(value: str) -> str:
@@ -115,7 +122,7 @@ def refusal(
         headers: To be sent as well.
         status: HTTP status, where it is not the reason's.
     """
-    named = _headers([*headers, ("content-type", _JSON)])
+    found = _headers([*headers, ("content-type", _JSON)])
     if error.retry_after_s is not None:
-        named["retry-after"] = str(max(1, round(error.retry_after_s)))
-    return web.Response(status=status or errors.HTTP[error.reason].status, headers=named, body=body)
+        found["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return web.Response(status=status or errors.HTTP[error.reason].status, headers=found, body=body)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Histogram
 
 from headrace.ledger.v1 import log_entry_pb2
+from kit.providers import CUSTOM_PREFIX
 from kit.telemetry import names
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeMetrics"]
 
+_CUSTOM = "custom"
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
@@ -42,11 +44,15 @@ class EdgeMetrics:
 
     def observe(self, _: Exchange, progress: Progress) -> None:
         """Count a request that has ended."""
-        key = (progress.provider, progress.outcome, progress.cached)
+        provider = progress.provider
+        if provider.startswith(CUSTOM_PREFIX):
+            # Accounts choose these names, and each would be a series of its own for ever.
+            provider = _CUSTOM
+        key = (provider, progress.outcome, progress.cached)
         children = self._children.get(key)
         if children is None:
             outcome = log_entry_pb2.Outcome.Name(progress.outcome).removeprefix("OUTCOME_").lower()
-            named = (progress.provider, outcome, str(progress.cached).lower())
+            named = (provider, outcome, str(progress.cached).lower())
             children = self._children[key] = (self._requests.labels(*named), self._seconds.labels(*named))
         children[0].inc()
         children[1].observe(time.perf_counter() - progress.started_s)

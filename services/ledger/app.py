@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from headrace.ledger.v1.ledger_service_pb2_grpc import add_LedgerServiceServicer_to_server
 from kit.config import load
+from kit.pricing.pricer import Pricer
+from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
 from services.ledger.config import CALLERS, LedgerConfig
 from services.ledger.metrics import LedgerMetrics
-from services.ledger.price_table import PriceTable
-from services.ledger.pricing import Pricer
 from services.ledger.retention import keep_within_limit
 from services.ledger.server import LedgerServicer
 from services.ledger.store_sqlite import open_store

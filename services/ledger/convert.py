@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from headrace.common.v1 import usage_pb2
+    from kit.pricing.pricer import Pricer
     from services.ledger.core.query import Condition
-    from services.ledger.pricing import Pricer
 
 __all__ = ["listed", "owner", "query", "row"]
 
@@ -37,7 +38,7 @@ _OPERATORS: Final = {
 
 def row(entry: log_entry_pb2.LogEntry, pricer: Pricer) -> Row:
     """
-    Turn an entry into what is kept of it, with its cost.
+    Turn an entry into what is kept of it, with its cost where that did not come along.
 
     Raises:
         GatewayError: INVALID_REQUEST; it has no id or no owner.
@@ -48,13 +49,12 @@ def row(entry: log_entry_pb2.LogEntry, pricer: Pricer) -> Row:
     if not caller.account_id or not caller.gateway_id:
         raise _invalid("caller", "An entry needs an account and a gateway.")
     created_us = _microseconds(entry.create_time)
-    cost = pricer.cost(entry, created_us)
+    cost = entry.cost if entry.HasField("cost") else _cost(entry, pricer, created_us)
     payload = entry.payload.SerializeToString() if entry.HasField("payload") else None
     # A copy: when both services share a process, the entry is the caller's own object.
     kept = log_entry_pb2.LogEntry()
     kept.CopyFrom(entry)
     kept.ClearField("payload")
-    kept.ClearField("cost")
     if cost is not None:
         kept.cost.CopyFrom(cost)
     known = entry.usage.HasField
@@ -75,6 +75,17 @@ def row(entry: log_entry_pb2.LogEntry, pricer: Pricer) -> Row:
         cost_nano_usd=None if cost is None else cost.nano_usd,
         entry=kept.SerializeToString(),
         payload=payload,
+    )
+
+
+def _cost(entry: log_entry_pb2.LogEntry, pricer: Pricer, created_us: int) -> usage_pb2.Cost | None:
+    return pricer.cost(
+        provider=entry.provider,
+        models=(entry.response_model, entry.target_model),
+        usage=entry.usage if entry.HasField("usage") else None,
+        custom=entry.custom_cost if entry.HasField("custom_cost") else None,
+        cached=entry.cached,
+        at_us=created_us,
     )
 
 

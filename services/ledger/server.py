@@ -13,8 +13,8 @@ from services.ledger import convert
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from kit.pricing.pricer import Pricer
     from services.ledger.metrics import LedgerMetrics
-    from services.ledger.pricing import Pricer
     from services.ledger.store import EntryStore, Row
 
 __all__ = ["LedgerServicer"]

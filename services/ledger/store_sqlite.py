@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -70,14 +71,22 @@ _PAYLOADS = Table(
 )
 
 _COLUMNS: Final = tuple(column.name for column in _C if column.name != "seq")
+# Rows in one statement; fewer are filled up with empty ones. Every statement gives up and takes back the
+# interpreter's lock, which holds up the event loop of a process that serves requests as well; and one for any
+# number of rows would be compiled anew nearly every time.
+_ROWS: Final = 64
+
+
+def _given(width: int) -> str:
+    row = f"({', '.join('?' * width)})"
+    return f"SELECT * FROM (VALUES {', '.join([row] * _ROWS)}) WHERE column1 IS NOT NULL"  # noqa: S608 - constants
+
+
 # Written out, and given tuples: SQLAlchemy's own binding of parameters costs more than the insert itself.
-_ADD_ENTRY: Final = (
-    f"INSERT OR IGNORE INTO entries ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
-)
+_ADD_ENTRY: Final = f"INSERT OR IGNORE INTO entries ({', '.join(_COLUMNS)}) {_given(len(_COLUMNS))}"
 # Before the entries, so that a payload never joins an entry that came without it.
-_ADD_PAYLOAD: Final = (
-    "INSERT INTO payloads (id, payload) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE id = ?1)"
-)
+_NOT_RECORDED: Final = "NOT EXISTS (SELECT 1 FROM entries WHERE id = column1)"
+_ADD_PAYLOAD: Final = f"INSERT INTO payloads (id, payload) {_given(2)} AND {_NOT_RECORDED}"
 _FIELDS: Final[dict[Field, ColumnElement[Any]]] = {
     Field.ID: _C.id,
     Field.PROVIDER: _C.provider,
@@ -125,8 +134,8 @@ class SqliteEntryStore:
 
         async def work(connection: AsyncConnection) -> int:
             if payloads:
-                await connection.exec_driver_sql(_ADD_PAYLOAD, payloads)
-            return (await connection.exec_driver_sql(_ADD_ENTRY, entries)).rowcount
+                await connection.exec_driver_sql(_ADD_PAYLOAD, _filled(payloads))
+            return (await connection.exec_driver_sql(_ADD_ENTRY, _filled(entries))).rowcount
 
         return await self._database.change(work)
 
@@ -185,6 +194,13 @@ class SqliteEntryStore:
     async def check(self) -> None:
         """Fail when the database does not answer."""
         await self._database.check()
+
+
+def _filled(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Give the parameters of as many statements as the rows need."""
+    empty = (None,) * (len(rows[0]) * (-len(rows) % _ROWS))
+    flat = [tuple(chain.from_iterable(rows[at : at + _ROWS])) for at in range(0, len(rows), _ROWS)]
+    return [*flat[:-1], flat[-1] + empty]
 
 
 def _values(row: Row) -> tuple[object, ...]:

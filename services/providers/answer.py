@@ -1,7 +1,7 @@
 """
 A provider's HTTP answer while it is being read.
 
-Owns the first-byte, idle and length limits of the body, and its content coding.
+Owns the first-byte, idle and length limits of the body, its content coding, and that it tells no secret.
 """
 
 from __future__ import annotations
@@ -13,12 +13,28 @@ from typing import Literal
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from kit.errors import Reason
+from services.providers.conceal import Concealer
 from services.providers.decode import BodyDecoder, BodyTooLongError, UndecodableError, decodable
+from services.providers.dialects.failures import FailureClass
 
 __all__ = ["BrokenAnswerError", "Trouble", "UpstreamAnswer"]
 
 Trouble = Literal["cut", "first_byte", "idle", "total", "malformed", "too_long"]
 
+_CLASSES: dict[Trouble, FailureClass] = {
+    "cut": FailureClass.CUT,
+    "first_byte": FailureClass.TIMEOUT,
+    "idle": FailureClass.TIMEOUT,
+    "total": FailureClass.TIMEOUT,
+    "malformed": FailureClass.MALFORMED,
+    "too_long": FailureClass.MALFORMED,
+}
+_REASONS = {
+    FailureClass.CUT: Reason.UPSTREAM_CUT,
+    FailureClass.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
+    FailureClass.MALFORMED: Reason.UPSTREAM_MALFORMED,
+}
 _SAY: dict[Trouble, str] = {
     "cut": "The provider closed the connection in the middle of its answer.",
     "first_byte": "The provider sent no content in time.",
@@ -39,11 +55,15 @@ class BrokenAnswerError(Exception):
     Attributes:
         trouble: What happened.
         message: The same, for the client.
+        failure_class: The same, for whoever picks the next step.
+        reason: The same, where there is no answer at all.
     """
 
     def __init__(self, trouble: Trouble) -> None:
         self.trouble = trouble
         self.message = _SAY[trouble]
+        self.failure_class = _CLASSES[trouble]
+        self.reason = _REASONS[self.failure_class]
         super().__init__(self.message)
 
 
@@ -59,6 +79,7 @@ class UpstreamAnswer:
     """
 
     __slots__ = (
+        "_concealer",
         "_content",
         "_deadline",
         "_decoder",
@@ -82,10 +103,13 @@ class UpstreamAnswer:
         first_byte_s: float,
         idle_s: float,
         max_bytes: int,
+        sent_at: float = 0.0,
+        secrets: tuple[bytes, ...] = (),
     ) -> None:
         self._response = response
+        self._concealer = Concealer(secrets) if secrets else None
         self._content = response.content
-        self._deadline = started + connect_s + first_byte_s
+        self._deadline = max(started + connect_s, sent_at) + first_byte_s
         self._timer: Trouble = "first_byte"
         self._idle_s = idle_s
         self._left = max_bytes
@@ -99,8 +123,11 @@ class UpstreamAnswer:
 
     @property
     def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """All headers as they came."""
-        return self._response.raw_headers
+        """All headers as they came, but for secrets."""
+        received = self._response.raw_headers
+        if (concealer := self._concealer) is None:
+            return received
+        return tuple((name, concealer.whole(value)) for name, value in received)
 
     @property
     def decoded(self) -> bool:
@@ -118,7 +145,10 @@ class UpstreamAnswer:
 
     def headers(self) -> dict[str, str]:
         """Return the last value of each header, names in lower case."""
-        return {name.lower(): value for name, value in self._response.headers.items()}
+        return {
+            name.decode("latin-1").lower(): value.decode("utf-8", "surrogateescape")
+            for name, value in self.raw_headers
+        }
 
     async def read(self) -> bytes:
         """
@@ -139,11 +169,11 @@ class UpstreamAnswer:
             self._left -= len(data)
             if self._left < 0:
                 raise BrokenAnswerError("too_long")
-            if self._decoder is None:
-                return data
-            decoded = self._decode(data)
-            if decoded or not data:
-                return decoded
+            given = data if self._decoder is None else self._decode(data)
+            if (concealer := self._concealer) is not None:
+                given = concealer.feed(given) if data else concealer.feed(given) + concealer.finish()
+            if given or not data:
+                return given
 
     def content_began(self) -> None:
         """Say that the first content is there: from now on the idle time-out counts."""

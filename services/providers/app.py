@@ -8,17 +8,29 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from yarl import URL
+
 from headrace.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from kit.clock import SystemClock
 from kit.config import ConfigError, load
 from kit.errors import GatewayError
-from kit.providers import LOCAL, SLUGS
+from kit.pricing.table import PriceTable
+from kit.providers import LOCAL, canonical, is_custom, operator_custom
 from kit.service import Binding, Service
 from services.providers.adapters.anthropic import AnthropicAdapter
+from services.providers.adapters.azure import AzureAdapter
+from services.providers.adapters.cohere import CohereAdapter
+from services.providers.adapters.gemini import GeminiAdapter
 from services.providers.adapters.local import LocalAdapter
+from services.providers.adapters.native_only import NativeOnlyAdapter
 from services.providers.adapters.openai import OpenAIAdapter
-from services.providers.config import CALLERS, ProvidersConfig, provider_settings
+from services.providers.adapters.unaddressed import UnaddressedAdapter
+from services.providers.adapters.vertex import VertexAdapter
+from services.providers.adapters.workers_ai import WorkersAIAdapter
+from services.providers.config import CALLERS, ProvidersConfig, base_url_variable, provider_settings
+from services.providers.custom import CustomAdapters, operator_adapter
 from services.providers.endpoint import Endpoint
+from services.providers.fetch import MediaFetcher
 from services.providers.models import ModelLists
 from services.providers.registry import PROVIDERS, Provider
 from services.providers.server import ProviderServicer
@@ -26,11 +38,12 @@ from services.providers.telemetry import AttemptTelemetry
 from services.providers.upstream import Timeouts, Upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from kit.service import Runtime
     from services.providers.adapters.adapter import Adapter
     from services.providers.config import ProviderSettings
+    from services.providers.fetch import Fetcher
     from services.providers.local.engine import LocalEngine
 
 __all__ = ["build"]
@@ -40,8 +53,8 @@ __all__ = ["build"]
 async def build(runtime: Runtime) -> AsyncIterator[Service]:
     """Build the service for a process."""
     config = load(ProvidersConfig, runtime.env)
-    settings = provider_settings(runtime.env, SLUGS)
-    slugs = served_slugs(config, runtime.settings.process)
+    settings = provider_settings(runtime.env, {slug: row.settings for slug, row in PROVIDERS.items()})
+    slugs = served_slugs(config, runtime.settings.process, operator_custom(runtime.env))
     telemetry = AttemptTelemetry(runtime.tracing, runtime.metrics)
     timeouts = default_timeouts(config)
 
@@ -49,17 +62,23 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         upstream = Upstream(config)
         stack.push_async_callback(upstream.close)
         adapters: dict[str, Adapter] = {
-            slug: make_adapter(PROVIDERS[slug], settings[slug], config) for slug in slugs
+            slug: make_adapter(PROVIDERS[slug], settings[slug], config, MediaFetcher(upstream), upstream)
+            for slug in slugs
+            if slug in PROVIDERS
         }
+        adapters |= custom_adapters({slug: settings[slug] for slug in slugs}, config)
         if LOCAL in adapters and settings[LOCAL].base_url is None:
             engine = await stack.enter_async_context(running_engine(runtime))
             adapters[LOCAL] = LocalAdapter(PROVIDERS[LOCAL], engine, config)
         models = ModelLists(upstream, timeouts, reuse_s=config.models_cache_s, clock=SystemClock())
         servicer = ProviderServicer(
             adapters=adapters,
+            custom=CustomAdapters(config),
             upstream=upstream,
             timeouts=timeouts,
             models=models,
+            prices=PriceTable(),
+            clock=SystemClock(),
             telemetry=telemetry,
             log=runtime.log("providers"),
         )
@@ -88,21 +107,28 @@ def default_timeouts(config: ProvidersConfig) -> Timeouts:
     )
 
 
-def served_slugs(config: ProvidersConfig, process: str) -> tuple[str, ...]:
+def served_slugs(config: ProvidersConfig, process: str, custom: Sequence[str] = ()) -> tuple[str, ...]:
     """
-    Return the providers that a process serves.
+    Return the providers that a process serves, each once.
+
+    Args:
+        config: Names them, by slug or by another name, or does not.
+        process: Its name.
+        custom: Slugs of the providers that the operator added.
 
     Raises:
         ConfigError: one of those named does not exist.
     """
-    if unknown := [slug for slug in config.only if slug not in PROVIDERS]:
-        names = ", ".join(sorted(PROVIDERS))
+    known = (*PROVIDERS, *custom)
+    only = tuple(dict.fromkeys(map(canonical, config.only)))
+    if unknown := [slug for slug in only if slug not in known]:
+        names = ", ".join(sorted(known))
         raise ConfigError([f"HEADRACE_PROVIDERS_ONLY names {unknown[0]!r}, but there are only {names}"])
-    if config.only:
-        return config.only
+    if only:
+        return only
     if process == "providers-local":
         return (LOCAL,)
-    return tuple(slug for slug in PROVIDERS if slug != LOCAL or process != "providers")
+    return tuple(slug for slug in known if slug != LOCAL or process != "providers")
 
 
 @asynccontextmanager
@@ -144,11 +170,65 @@ async def check_any(adapters: Sequence[Adapter]) -> None:
         raise failed
 
 
-def make_adapter(provider: Provider, settings: ProviderSettings, config: ProvidersConfig) -> Adapter:
-    """Make the adapter of a provider from its row and the operator's settings."""
-    endpoint = Endpoint(provider.base_url, settings.base_url)
+def custom_adapters(settings: Mapping[str, ProviderSettings], config: ProvidersConfig) -> dict[str, Adapter]:
+    """Make the adapters of the providers that the operator added."""
+    return {
+        slug: operator_adapter(slug, found.base_url, found.api_key, config)
+        for slug, found in settings.items()
+        if is_custom(slug) and found.base_url is not None
+    }
+
+
+def make_adapter(  # noqa: PLR0911 - one for each API
+    provider: Provider,
+    settings: ProviderSettings,
+    config: ProvidersConfig,
+    fetcher: Fetcher | None = None,
+    upstream: Upstream | None = None,
+) -> Adapter:
+    """
+    Make the adapter of a provider from its row and the operator's settings.
+
+    Args:
+        provider: The row.
+        settings: The operator's.
+        config: Limits.
+        fetcher: Gets media for providers that fetch none; without it, media by address are refused for those.
+        upstream: For what an adapter asks before a call, such as a token; without it, such a call is refused.
+    """
+    # Imported here: what speaks to AWS and Google takes long to import, and a process may serve neither.
+    if not provider.base_url and settings.base_url is None:
+        return UnaddressedAdapter(provider, base_url_variable(provider.slug))
     match provider.api:
-        case "openai":
-            return OpenAIAdapter(provider, endpoint, settings.api_key, config)
         case "anthropic":
-            return AnthropicAdapter(provider, endpoint, settings.api_key, config)
+            return AnthropicAdapter(provider, endpoint_of(provider, settings), settings.api_key, config)
+        case "native":
+            return NativeOnlyAdapter(provider, endpoint_of(provider, settings), settings.api_key)
+        case "cohere":
+            return CohereAdapter(provider, endpoint_of(provider, settings), settings.api_key, config)
+        case "workers-ai":
+            return WorkersAIAdapter(provider, settings, config, fetcher)
+        case "azure":
+            return AzureAdapter(provider, settings, config)
+        case "bedrock":
+            from services.providers.adapters.bedrock import BedrockAdapter
+
+            return BedrockAdapter(provider, settings, config, fetcher)
+        case "gemini":
+            endpoint = endpoint_of(provider, settings)
+            return GeminiAdapter(provider, endpoint, settings.api_key, config, fetcher)
+        case "vertex":
+            return VertexAdapter(provider, settings, config, fetcher=fetcher, upstream=upstream)
+        case _:
+            return OpenAIAdapter(provider, endpoint_of(provider, settings), settings.api_key, config)
+
+
+def endpoint_of(provider: Provider, settings: ProviderSettings) -> Endpoint:
+    """Return where a provider's API is."""
+    return Endpoint(
+        URL(provider.base_url),
+        settings.base_url,
+        version=provider.version,
+        unversioned=provider.unversioned,
+        native_url=URL(provider.native_url) if provider.native_url else None,
+    )

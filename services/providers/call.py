@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from services.providers.dialects.stream import AnswerStream
     from services.providers.headers import HeaderList
 
-__all__ = ["Call", "ClientDialect", "ErrorAnswer", "Exchange", "NativeTarget", "Reading"]
+__all__ = [
+    "ARRAY_STREAM",
+    "EVENT_STREAM",
+    "Call",
+    "ClientDialect",
+    "ErrorAnswer",
+    "Exchange",
+    "NativeTarget",
+    "Reading",
+]
+
+
+EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
+# Operation of Gemini's clients that want the events of a stream as one JSON array.
+ARRAY_STREAM: Final = "streamGenerateContent:array"
 
 
 class ClientDialect(StrEnum):
@@ -29,6 +43,7 @@ class ClientDialect(StrEnum):
     OPENAI_EMBEDDINGS = "OPENAI_EMBEDDINGS"
     ANTHROPIC_MESSAGES = "ANTHROPIC_MESSAGES"
     GEMINI = "GEMINI"
+    OPENAI_OTHER = "OPENAI_OTHER"
     NATIVE = "NATIVE"
 
 
@@ -38,7 +53,7 @@ class NativeTarget:
 
     method: str
     path: str
-    query: str
+    query: str = field(repr=False)  # may hold a key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +65,7 @@ class Call:
         model: In the provider's naming; empty on native calls.
         headers: The client's, names in lower case.
         native: Set when, and only when, `dialect` is NATIVE.
+        operation: Which of the dialect's calls, where it has more than one; empty: the one it is named after.
         request_only: Only a credential in `headers` may be used.
         alias: Stored key to use when `headers` hold none.
         strict: A parameter that the provider cannot take is an error.
@@ -57,10 +73,11 @@ class Call:
 
     model: str
     dialect: ClientDialect
-    body: bytes
+    body: bytes = field(repr=False)
     stream: bool
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes]] = field(repr=False)
     native: NativeTarget | None = None
+    operation: str = ""
     request_only: bool = False
     alias: str = ""
     strict: bool = False
@@ -95,12 +112,19 @@ class Reading:
         whole: Reads a whole answer.
         error: Reads an error from status, body and headers (names in lower case).
         verbatim: Bytes, status and headers are the client's as they are; reading only meters.
+        any_format: A success may be in any format; one that is no JSON is handed on as it comes.
+        stream_type: Content type of what a translated stream becomes.
+        headers: Is told the answer's headers (names in lower case) before anything else is read, where they
+            say what the body does not.
     """
 
     stream: Callable[[], AnswerStream]
     whole: Callable[[bytes], Answer]
     error: Callable[[int, bytes, Mapping[str, str]], ErrorAnswer]
     verbatim: bool = False
+    any_format: bool = False
+    stream_type: str = EVENT_STREAM
+    headers: Callable[[Mapping[str, str]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +136,15 @@ class Exchange:
         operation: Of the GenAI conventions: `chat`, `embeddings`, …; empty when none fits.
         notes: What a translation dropped, clamped or emulated.
         dialect: Of the answer's bytes; None when nobody here knows.
+        guarded: The host was chosen by whoever calls, and may not lead into the operator's own network.
     """
 
     method: str
-    url: URL
-    headers: HeaderList
-    body: bytes
+    url: URL = field(repr=False)
+    headers: HeaderList = field(repr=False)
+    body: bytes = field(repr=False)
     reading: Reading
     operation: str = ""
     notes: tuple[str, ...] = field(default=())
     dialect: ClientDialect | None = None
+    guarded: bool = False

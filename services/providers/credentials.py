@@ -35,12 +35,14 @@ class AuthScheme:
         prefix: What stands before the key, such as `Bearer `.
         bearer_prefixes: Keys that begin so are not API keys but OAuth tokens, which go into `Authorization`
             whatever `header` says.
+        query: Name of the parameter in which it takes a key too, natively.
         required: False when the provider answers without a key too.
     """
 
     header: str
     prefix: str = ""
     bearer_prefixes: tuple[str, ...] = ()
+    query: str = ""
     required: bool = True
 
     def headers(self, key: str) -> HeaderList:
@@ -62,8 +64,8 @@ def credential_headers(
     Raises:
         GatewayError: CREDENTIAL_MISSING; there is none.
     """
-    key = _key_of_request(call.headers, first=scheme.header)
-    if key:
+    key = _key_of_request(call.headers, scheme)
+    if key or (call.native is not None and _in_query(call.native.query, scheme.query)):
         return [] if call.native is not None else scheme.headers(key)
     if not call.request_only and operator_key is not None and call.alias in _DEFAULT_ALIAS:
         return scheme.headers(operator_key.reveal())
@@ -79,27 +81,35 @@ def credential_headers(
     raise missing
 
 
-def _key_of_request(headers: Sequence[tuple[str, bytes]], *, first: str) -> str:
+def _in_query(query: str, name: str) -> bool:
+    """Tell whether a query holds a key, which goes along as it is."""
+    return bool(name) and any(
+        part.startswith(f"{name}=") and len(part) > len(name) + 1 for part in query.split("&")
+    )
+
+
+def _key_of_request(headers: Sequence[tuple[str, bytes]], scheme: AuthScheme) -> str:
     """Return the provider's key among the headers, the one in the provider's own header first."""
     found = ""
     for name, value in headers:
         if name in tokens.CREDENTIAL_HEADERS:
-            key = _key(name, value)
-            if key and name == first:
+            key = _key(name, value, scheme)
+            if key and name == scheme.header:
                 return key
             found = found or key
     return found
 
 
-def _key(name: str, value: bytes) -> str:
+def _key(name: str, value: bytes, scheme: AuthScheme) -> str:
     text = value.decode("latin-1").strip()
     if tokens.presented(text):
         return ""
-    if name == "authorization":
-        scheme, key = text[: len(_BEARER)], text[len(_BEARER) :].strip()
-        # Without a scheme it is taken as it is: some clients send the bare key.
-        if scheme.lower() == _BEARER:
-            text = key
-        elif scheme.lower().strip() == _BEARER.strip():
-            text = ""
+    if name != "authorization":
+        return text
+    # Without a word before it the value is taken as it is: some clients send the bare key.
+    for word in (_BEARER, scheme.prefix.lower()):
+        if word and text[: len(word)].lower() == word:
+            return text[len(word) :].strip()
+        if word and text.lower() == word.strip():
+            return ""
     return text

@@ -14,6 +14,9 @@ __all__ = ["BodyDecoder", "BodyTooLongError", "UndecodableError", "decodable"]
 
 _CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS  # zlib tells the two apart by their headers
+# At the end of a gzip member zlib copies all that follows it, so that a long run of tiny members would take
+# time by the square of its length.
+_WINDOW_BYTES: Final = 16 << 10
 
 
 class UndecodableError(ValueError):
@@ -53,6 +56,12 @@ class BodyDecoder:
         if not self._started and data:
             self._started = True
             self._use_raw_deflate_if_needed(data)
+        if len(data) <= _WINDOW_BYTES:
+            return self._decoded(data)
+        windows = range(0, len(data), _WINDOW_BYTES)
+        return b"".join([self._decoded(data[start : start + _WINDOW_BYTES]) for start in windows])
+
+    def _decoded(self, data: bytes) -> bytes:
         try:
             decoded = self._zlib.decompress(data, self._left + 1)
             while self._zlib.eof and self._zlib.unused_data:  # several gzip members in a row are one body

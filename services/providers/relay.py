@@ -14,40 +14,26 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from kit.errors import GatewayError, Reason
 from services.providers import convert
-from services.providers.answer import BrokenAnswerError, Trouble
-from services.providers.dialects.failures import FailureClass
+from services.providers.answer import BrokenAnswerError
 from services.providers.dialects.usage import UsageCounts, estimate
 from services.providers.headers import AnswerHeaders, quota_headers, response_headers
+from services.providers.stream_kinds import EVENT_STREAM, JSON, WATCHED, marks_of
 
 if TYPE_CHECKING:
     from headrace.provider.v1 import provider_service_pb2 as pb
     from services.providers.answer import UpstreamAnswer
     from services.providers.call import Exchange
+    from services.providers.dialects.failures import FailureClass
 
 __all__ = ["ErrorRelay", "Outcome", "RawRelay", "Relay", "StreamRelay", "WholeRelay", "relay_for"]
 
-_EVENT_STREAM: Final = "text/event-stream"
-_JSON: Final = "application/json"
+_BYTES: Final = "application/octet-stream"
 # Content events between two estimates of what a running stream has used.
 _ESTIMATE_EVERY: Final = 16
 # A body that is passed on is kept up to here to be metered; answers with usage are far shorter.
 _METERED_BYTES: Final = 8 << 20
 # Body bytes in one message; gRPC's own limit is far above.
 _PART_BYTES: Final = 1 << 20
-
-_CLASSES: Final[dict[Trouble, FailureClass]] = {
-    "cut": FailureClass.CUT,
-    "first_byte": FailureClass.TIMEOUT,
-    "idle": FailureClass.TIMEOUT,
-    "total": FailureClass.TIMEOUT,
-    "malformed": FailureClass.MALFORMED,
-    "too_long": FailureClass.MALFORMED,
-}
-_REASONS: Final[dict[FailureClass, Reason]] = {
-    FailureClass.CUT: Reason.UPSTREAM_CUT,
-    FailureClass.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
-    FailureClass.MALFORMED: Reason.UPSTREAM_MALFORMED,
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,7 +90,7 @@ def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provi
     if status >= 400:
         return ErrorRelay(exchange, answer, provider)
     if verbatim:
-        watched = answer.content_type == _EVENT_STREAM and not answer.coding
+        watched = answer.content_type in WATCHED and not answer.coding
         return StreamRelay(exchange, answer, provider) if watched else RawRelay(exchange, answer, provider)
     if answer.coding:
         text = (
@@ -114,10 +100,13 @@ def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provi
     if status >= 300 or status == 204:
         text = f"The provider answered with status {status}, which its API does not have."
         raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
+    any_format = exchange.reading.any_format
+    if any_format and answer.content_type not in {JSON, EVENT_STREAM}:
+        return RawRelay(exchange, answer, provider)
     # An error may come as a whole answer where a stream was asked for.
-    if stream and answer.content_type != _JSON:
+    if (stream or any_format) and answer.content_type != JSON:
         return StreamRelay(exchange, answer, provider)
-    return WholeRelay(exchange, answer, provider, stream=stream)
+    return WholeRelay(exchange, answer, provider, stream=stream and not any_format)
 
 
 class _Relay:
@@ -132,6 +121,8 @@ class _Relay:
         self._pending = b""
         self._ended = False
         self.outcome = Outcome(status=answer.status, first_byte_s=answer.first_byte_at - answer.started)
+        if self._reading.headers is not None:
+            self._reading.headers(answer.headers())
 
     @property
     def read_ahead(self) -> bool:
@@ -174,9 +165,8 @@ class _Relay:
 
     def _broken(self, error: BrokenAnswerError) -> GatewayError:
         """Say before the head that there is no answer."""
-        reason = _REASONS[_CLASSES[error.trouble]]
-        failed = GatewayError(reason, error.message, provider=self._provider)
-        if reason is Reason.UPSTREAM_TIMEOUT:
+        failed = GatewayError(error.reason, error.message, provider=self._provider)
+        if error.reason is Reason.UPSTREAM_TIMEOUT:
             failed.metadata["timer"] = error.trouble
         return failed
 
@@ -205,7 +195,7 @@ class ErrorRelay(_Relay):
             retry_after_s=error.retry_after_s,
             reported=bool(error.body),
         )
-        return convert.head(error.status, self._headers(_JSON), failed=failed, notes=self._exchange.notes)
+        return convert.head(error.status, self._headers(JSON), failed=failed, notes=self._exchange.notes)
 
     async def next(self) -> pb.InvokeResponse | None:
         """Return the error's body."""
@@ -238,13 +228,13 @@ class WholeRelay(_Relay):
         if failure is not None:
             self._pending = failure.body or read.body
             failed = self._fail(failure.failure_class, failure.message, reported=bool(self._pending))
-            return convert.head(failure.status, self._headers(_JSON), failed=failed, notes=notes)
+            return convert.head(failure.status, self._headers(JSON), failed=failed, notes=notes)
         if self._stream:
             text = "The provider answered with a whole answer where a stream was asked for."
             raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=self._provider)
         self._pending = read.body
         return convert.head(
-            self._answer.status, self._headers(_JSON), served_model=read.served_model, notes=notes
+            self._answer.status, self._headers(JSON), served_model=read.served_model, notes=notes
         )
 
     async def next(self) -> pb.InvokeResponse | None:
@@ -253,25 +243,26 @@ class WholeRelay(_Relay):
 
 
 class RawRelay(_Relay):
-    """A native answer that is no event stream: passed on as it comes, metered at its end."""
+    """An answer that is no event stream and is passed on as it comes: metered at its end, where it can be."""
 
     def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
         super().__init__(exchange, answer, provider)
         self._kept: list[bytes] | None = (
-            [] if exchange.operation and answer.content_type == _JSON and not answer.coding else None
+            [] if exchange.operation and answer.content_type == JSON and not answer.coding else None
         )
         self._kept_bytes = 0
 
     async def head(self) -> pb.InvokeResponse:
         """Return status and headers as they came."""
-        return convert.head(self._answer.status, self._headers("", with_length=True))
+        content_type = self._answer.header("content-type") or _BYTES
+        return convert.head(self._answer.status, self._headers(content_type, with_length=True))
 
     async def next(self) -> pb.InvokeResponse | None:
         """Return what the next read gives."""
         try:
             data = await self._answer.read()
         except BrokenAnswerError as error:
-            self._failed = self._fail(_CLASSES[error.trouble], error.message, reported=False)
+            self._failed = self._fail(error.failure_class, error.message, reported=False)
             self._ended = True
             return None
         if not data:
@@ -299,6 +290,8 @@ class StreamRelay(_Relay):
     def __init__(self, exchange: Exchange, answer: UpstreamAnswer, provider: str) -> None:
         super().__init__(exchange, answer, provider)
         self._machine = exchange.reading.stream()
+        kind = answer.content_type if self._reading.verbatim else self._reading.stream_type
+        self._mark, self._once = marks_of(kind)
         self._at_end = False
         self._events = 0
         self._estimate_at = 1 if exchange.operation else 0
@@ -308,7 +301,7 @@ class StreamRelay(_Relay):
         """Read up to the first content: until then the answer can still turn out to be an error."""
         answer, machine = self._answer, self._machine
         # Comments, which keep a connection open, are passed on in time, but are no content.
-        while b"data:" not in self._pending and not self._ended and machine.failure is None:
+        while self._mark not in self._pending and not self._ended and machine.failure is None:
             try:
                 data = await answer.read()
             except BrokenAnswerError as error:
@@ -316,7 +309,7 @@ class StreamRelay(_Relay):
             self._pending += self._fed(data)
         answer.content_began()
         self.outcome.first_byte_s = time.monotonic() - answer.started
-        headers = self._headers(f"{_EVENT_STREAM}; charset=utf-8")
+        headers = self._headers(self._reading.stream_type)
         failure = machine.failure
         if failure is None or failure.started:
             return convert.head(
@@ -329,7 +322,7 @@ class StreamRelay(_Relay):
         self._pending = failure.body
         self.outcome.status = failure.status
         failed = self._fail(failure.failure_class, failure.message, reported=bool(failure.body))
-        return convert.head(failure.status, self._headers(_JSON), failed=failed, notes=self._exchange.notes)
+        return convert.head(failure.status, self._headers(JSON), failed=failed, notes=self._exchange.notes)
 
     async def next(self) -> pb.InvokeResponse | None:
         """Return what the next read gives, up to its last whole event."""
@@ -366,7 +359,7 @@ class StreamRelay(_Relay):
             data = await self._answer.read()
         except BrokenAnswerError as error:
             self._ended = self._at_end = True
-            return machine.fail(_CLASSES[error.trouble], error.message)
+            return machine.fail(error.failure_class, error.message)
         return self._fed(data)
 
     def _fed(self, data: bytes) -> bytes:
@@ -390,7 +383,7 @@ class StreamRelay(_Relay):
         # Once the model has stopped, the provider's own count is there or about to come.
         if not self._estimate_at or self._machine.finish_reason:
             return None
-        self._events += data.count(b"\n\n")
+        self._events += data.count(self._once)
         if self._events < self._estimate_at:
             return None
         self._estimate_at = self._events + _ESTIMATE_EVERY

@@ -4,20 +4,30 @@ The provider service over gRPC: one attempt at a provider, and the lists of mode
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from kit.errors import GatewayError, Reason
 from services.providers import convert
 from services.providers.relay import relay_for
+from services.providers.upload import UploadedBody
 from services.providers.upstream import UpstreamRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from decimal import Decimal
     from typing import Any
 
+    from kit.clock import Clock
+    from kit.pricing.table import PriceTable
     from services.providers.adapters.adapter import Adapter
+    from services.providers.call import Call, Exchange
+    from services.providers.custom import CustomAdapters
+    from services.providers.model_row import ModelRow
     from services.providers.models import ModelLists
     from services.providers.telemetry import AttemptTelemetry
     from services.providers.upstream import Timeouts, Upstream
@@ -25,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["ProviderServicer"]
 
 _NOTHING = pb.InvokeResponse()
+# A body that has to be signed is held whole; what AWS takes is shorter than this.
+_SIGNED_BYTES: Final = 32 << 20
+# APIs whose adapters may ask somebody else first; on the others a timer would be lost.
+_ASKING: Final = frozenset({"bedrock", "gemini", "vertex", "workers-ai"})
 
 
 class ProviderServicer(ProviderServiceServicer):
@@ -33,9 +47,12 @@ class ProviderServicer(ProviderServiceServicer):
 
     Args:
         adapters: By slug.
+        custom: Those of accounts' own providers.
         upstream: Where the adapters' requests are sent.
         timeouts: Where a request names none.
         models: The lists of models.
+        prices: What models cost, where their providers do not say.
+        clock: The time.
         telemetry: Told of each attempt.
         log: For what a list of models leaves out.
     """
@@ -44,33 +61,64 @@ class ProviderServicer(ProviderServiceServicer):
         self,
         *,
         adapters: Mapping[str, Adapter],
+        custom: CustomAdapters,
         upstream: Upstream,
         timeouts: Timeouts,
         models: ModelLists,
+        prices: PriceTable,
+        clock: Clock,
         telemetry: AttemptTelemetry,
         log: Any,
     ) -> None:
         self._adapters = adapters
+        self._custom = custom
         self._upstream = upstream
         self._timeouts = timeouts
         self._models = models
+        self._prices = prices
+        self._clock = clock
         self._telemetry = telemetry
         self._log = log
 
-    async def Invoke(self, request: pb.InvokeRequest, context: object) -> AsyncIterator[pb.InvokeResponse]:
+    def Invoke(self, request: pb.InvokeRequest, context: object) -> AsyncIterator[pb.InvokeResponse]:
         """Make one attempt."""
-        adapter = self._adapter(request.provider)
+        # Not a generator around one: the message of each token would pass both.
+        return self._attempt(request, None)
+
+    async def Upload(
+        self, request_iterator: AsyncIterator[pb.UploadRequest], context: object
+    ) -> AsyncIterator[pb.InvokeResponse]:
+        """Make one attempt whose body is sent as it comes."""
+        body: UploadedBody | None = await UploadedBody.begin(request_iterator)
+        assert body is not None
+        request = body.invoke
+        if self._adapter(request).provider.signs_body:
+            request = pb.InvokeRequest()
+            request.CopyFrom(body.invoke)
+            request.body = await body.read_all(_SIGNED_BYTES)
+            body = None
+        async with aclosing(self._attempt(request, body)) as responses:
+            async for response in responses:
+                yield response
+
+    async def _attempt(
+        self, request: pb.InvokeRequest, uploaded: UploadedBody | None
+    ) -> AsyncGenerator[pb.InvokeResponse, None]:
+        adapter = self._adapter(request)
         call = convert.call_of(request)
         with self._telemetry.attempt(adapter, call) as attempt:
-            exchange = await adapter.exchange(call)
+            timeouts = convert.timeouts_of(request.timeouts, self._timeouts)
+            exchange = await _prepared(adapter, call, timeouts.first_byte_s)
             answer = await self._upstream.send(
                 UpstreamRequest(
                     provider=request.provider,
                     method=exchange.method,
                     url=exchange.url,
-                    headers=exchange.headers,
+                    headers=exchange.headers if uploaded is None else uploaded.with_length(exchange.headers),
                     body=exchange.body,
-                    timeouts=convert.timeouts_of(request.timeouts, self._timeouts),
+                    pieces=None if uploaded is None else uploaded.pieces(),
+                    timeouts=timeouts,
+                    guarded=exchange.guarded,
                 )
             )
             try:
@@ -95,23 +143,64 @@ class ProviderServicer(ProviderServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
         """List the models of one provider, or of all that answer."""
-        slugs = (request.provider,) if request.provider else tuple(self._adapters)
+        adapters = self._adapters
+        if request.provider:
+            adapters = {request.provider: self._named(request.provider)}
         response = pb.ListModelsResponse()
-        for adapter in map(self._adapter, slugs):
-            slug = adapter.provider.slug
+        at_us = self._clock.now_ns() // 1000
+        for slug, adapter in adapters.items():
             try:
                 rows = await self._models.of(adapter)
             except GatewayError as error:
                 self._log.warning("models not listed", provider=slug, reason=error.reason.value)
                 continue
-            for model, context_tokens in rows:
-                response.models.add(provider=slug, model=model, context_tokens=context_tokens)
+            response.models.extend(self._model(slug, row, at_us) for row in rows)
         return response
 
-    def _adapter(self, slug: str) -> Adapter:
+    def _model(self, slug: str, row: ModelRow, at_us: int) -> pb.Model:
+        """Write a model, and what the price table knows of it where its provider says nothing."""
+        found = self._prices.find(slug, (row.name,), at_us)
+        return convert.model(
+            slug,
+            replace(
+                row,
+                context_tokens=row.context_tokens or self._prices.context_tokens(slug, row.name),
+                input_nano_usd=_or(row.input_nano_usd, found.base.input if found else None),
+                output_nano_usd=_or(row.output_nano_usd, found.base.output if found else None),
+            ),
+        )
+
+    def _adapter(self, request: pb.InvokeRequest) -> Adapter:
+        if request.HasField("custom"):
+            return self._custom.of(request.provider, request.custom)
+        return self._named(request.provider)
+
+    def _named(self, slug: str) -> Adapter:
         adapter = self._adapters.get(slug)
         if adapter is None:
             raise GatewayError(
                 Reason.INVALID_PROVIDER, f"There is no provider {slug[:64]!r} here.", provider=slug[:64]
             )
         return adapter
+
+
+async def _prepared(adapter: Adapter, call: Call, most_s: float) -> Exchange:
+    """
+    Make the request to send.
+
+    Raises:
+        GatewayError: UPSTREAM_TIMEOUT, when that takes as long as the first byte may; or it cannot be made.
+    """
+    if adapter.provider.api not in _ASKING:
+        return await adapter.exchange(call)
+    try:
+        async with asyncio.timeout(most_s):
+            return await adapter.exchange(call)
+    except TimeoutError:
+        text = "What the call needs before it is sent, such as a token or an image, did not come in time."
+        slug = adapter.provider.slug
+        raise GatewayError(Reason.UPSTREAM_TIMEOUT, text, provider=slug, timer="first_byte") from None
+
+
+def _or(given: float | None, listed: Decimal | None) -> float | None:
+    return given if given is not None or listed is None else float(listed)

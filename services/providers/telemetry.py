@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from prometheus_client import Counter, Histogram
 
 from kit.errors import GatewayError
+from kit.providers import is_custom
 from kit.telemetry import names
 from services.providers.call import ClientDialect
 
@@ -33,6 +34,16 @@ _OPERATIONS: Final = {
     ClientDialect.GEMINI: names.OPERATION_GENERATE_CONTENT,
     ClientDialect.OPENAI_EMBEDDINGS: names.OPERATION_EMBEDDINGS,
 }
+# Calls that are others than what their dialect is named after; no operation fits a count of tokens.
+_OTHER_CALLS: Final = {
+    "batchEmbedContents": names.OPERATION_EMBEDDINGS,
+    "completions": names.OPERATION_TEXT_COMPLETION,
+    "countTokens": "",
+    "count_tokens": "",
+    "embedContent": names.OPERATION_EMBEDDINGS,
+}
+# Label of the providers that accounts or the operator named themselves.
+_CUSTOM: Final = "custom"
 # Models that think take minutes to their first token; caches and embeddings take milliseconds.
 _BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -79,18 +90,20 @@ class AttemptTelemetry:
         """Run an attempt in its span, and count how it went."""
         attempt = Attempt()
         slug = adapter.provider.slug
+        # Accounts choose names of their own, and as many as they like.
+        label = _CUSTOM if is_custom(slug) else slug
         if not self._tracing.enabled:
-            with self._counting(slug, attempt):
+            with self._counting(label, attempt):
                 yield attempt
             return
-        operation = _OPERATIONS.get(call.dialect, "")
+        operation = _OTHER_CALLS.get(call.operation, _OPERATIONS.get(call.dialect, ""))
         with self._tracing.span(
-            f"{operation} {call.model}" if operation else f"{slug} native",
+            f"{operation} {call.model}" if operation else f"{slug} {call.operation or 'native'}",
             "client",
             _attributes(adapter, call, operation),
         ) as span:
             try:
-                with self._counting(slug, attempt):
+                with self._counting(label, attempt):
                     yield attempt
             finally:
                 if span is not None and attempt.relay is not None:

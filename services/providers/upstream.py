@@ -3,7 +3,8 @@ The one HTTP client for all provider APIs.
 
 Owns connections, time-outs, proxy and certificate settings, and how what goes wrong on the wire is named.
 Knows no provider and no dialect. Never follows a redirect, never keeps a cookie. Sends nothing twice but a
-request without side effects (GET, HEAD, …) that met a kept connection which the provider had just closed.
+request that may be repeated (GET, HEAD, PUT, DELETE, …) and met a kept connection which the provider had just
+closed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import io
 import ssl
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,10 +25,12 @@ from kit.config import ConfigError
 from kit.errors import GatewayError, Reason
 from kit.telemetry.tracing import propagation_headers
 from services.providers.answer import BrokenAnswerError, UpstreamAnswer
+from services.providers.conceal import credentials_in
+from services.providers.guard import AddressGuard, GuardedResolver
 from services.providers.headers import without_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from aiohttp.client_proto import ResponseHandler
     from yarl import URL
@@ -55,21 +58,36 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """One HTTP request to a provider."""
+    """
+    One HTTP request to a provider.
+
+    Attributes:
+        pieces: The body, when it is sent as it comes; `body` is empty then.
+        guarded: The host was chosen by whoever calls, and is called only when its address is public.
+    """
 
     provider: str
     method: str
-    url: URL
-    headers: HeaderList
-    body: bytes
+    url: URL = field(repr=False)  # may hold a key
+    headers: HeaderList = field(repr=False)
+    body: bytes = field(repr=False)
     timeouts: Timeouts
+    pieces: AsyncIterator[bytes] | None = None
+    guarded: bool = False
 
 
 @dataclass(slots=True)
 class _Connecting:
-    """How long the connection of one attempt took to make; zero when one was reused."""
+    """
+    How an attempt begins.
+
+    Attributes:
+        took_s: How long its connection took to make; zero when one was reused.
+        sent_at: When the last piece of its body was taken; zero when it was not, or there are no pieces.
+    """
 
     took_s: float = 0.0
+    sent_at: float = 0.0
 
 
 _connecting: ContextVar[_Connecting | None] = ContextVar("connecting", default=None)
@@ -114,22 +132,12 @@ class Upstream:
     """
 
     def __init__(self, config: ProvidersConfig) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=_TimedConnector(
-                limit=config.pool_size,
-                limit_per_host=config.pool_size_per_host,
-                keepalive_timeout=config.keepalive_s,
-                ssl=_ssl_of(config),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            raise_for_status=False,
-            trust_env=False,
-            request_class=_BareRequest,
-            # Some providers send their whole quota state in headers, or a policy of several kilobytes.
-            max_field_size=32 << 10,
-            max_line_size=16 << 10,
-        )
+        ssl_context = _ssl_of(config)
+        self._guard = AddressGuard(config.allowed_networks)
+        self._session = _session(config, ssl_context, None)
+        # Connections of its own, so that none is shared that was made without a look at its address.
+        self._resolver = GuardedResolver(self._guard, aiohttp.ThreadedResolver())
+        self._guarded = _session(config, ssl_context, self._resolver)
         self._proxy = config.proxy_url
         self._no_proxy = frozenset({*config.no_proxy, _LOCAL_ENGINE_HOST})
         self._max_bytes = config.max_answer_bytes
@@ -139,6 +147,7 @@ class Upstream:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._guarded.close()
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """
@@ -148,23 +157,30 @@ class Upstream:
 
         Raises:
             GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT or UPSTREAM_MALFORMED; no answer came.
-                INVALID_REQUEST; the request cannot be sent as it is.
+                INVALID_REQUEST; the request cannot be sent as it is, or its address may not be called.
         """
         started = time.monotonic()
         connecting = _Connecting()
         _connecting.set(connecting)
-        body: bytes | io.BytesIO | None = request.body or None
-        if len(request.body) > _LARGE_BODY_BYTES:
+        body: bytes | io.BytesIO | AsyncIterator[bytes] | None = request.body or None
+        if request.pieces is not None:
+            body = _timed(request.pieces, connecting)
+        elif len(request.body) > _LARGE_BODY_BYTES:
             body = io.BytesIO(request.body)
+        proxy = self._proxy_for(request.url)
+        # The proxy's own address is the operator's, and may be in a network that is not public.
+        session = self._guarded if request.guarded and proxy is None else self._session
         try:
-            response = await self._session.request(
+            if request.guarded:
+                await self._look(request, behind_proxy=proxy is not None)
+            response = await session.request(
                 request.method,
                 request.url,
                 headers=_with_trace(request.headers),
                 data=body,
                 allow_redirects=False,
                 timeout=self._client_timeout(request.timeouts),
-                proxy=self._proxy_for(request.url),
+                proxy=proxy,
             )
         except (aiohttp.ClientError, OSError, HttpProcessingError, ValueError) as error:
             raise _no_answer(error, request.provider) from error
@@ -175,7 +191,24 @@ class Upstream:
             first_byte_s=request.timeouts.first_byte_s,
             idle_s=request.timeouts.idle_s,
             max_bytes=self._max_bytes,
+            # An upload may take longer than its answer may.
+            sent_at=connecting.sent_at if request.pieces is None else connecting.sent_at or time.monotonic(),
+            secrets=credentials_in(request.headers, request.url.raw_query_string),
         )
+
+    async def _look(self, request: UpstreamRequest, *, behind_proxy: bool) -> None:
+        """Look at the address of a host; without a proxy, a name is looked at when it is connected to."""
+        host = request.url.host or ""
+        self._guard.check(host)
+        if not behind_proxy or self._guard.is_open:
+            return
+        # The proxy resolves the name once more, and by itself: what it is led to is for it to refuse.
+        try:
+            async with asyncio.timeout(request.timeouts.connect_s):
+                await self._resolver.resolve(host, request.url.port or 0)
+        except TimeoutError:
+            text = "The provider's name could not be resolved in time."
+            raise _timeout(request.provider, "connect", text) from None
 
     def _client_timeout(self, timeouts: Timeouts) -> aiohttp.ClientTimeout:
         found = self._client_timeouts.get(timeouts)
@@ -193,7 +226,35 @@ class Upstream:
         return self._proxy.reveal()
 
 
-def _ssl_of(config: ProvidersConfig) -> ssl.SSLContext | bool:
+async def _timed(pieces: AsyncIterator[bytes], connecting: _Connecting) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield piece
+    connecting.sent_at = time.monotonic()
+
+
+def _session(
+    config: ProvidersConfig, ssl_context: ssl.SSLContext | Literal[True], resolver: GuardedResolver | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=_TimedConnector(
+            limit=config.pool_size,
+            limit_per_host=config.pool_size_per_host,
+            keepalive_timeout=config.keepalive_s,
+            ssl=ssl_context,
+            resolver=resolver,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        raise_for_status=False,
+        trust_env=False,
+        request_class=_BareRequest,
+        # Some providers send their whole quota state in headers, or a policy of several kilobytes.
+        max_field_size=32 << 10,
+        max_line_size=16 << 10,
+    )
+
+
+def _ssl_of(config: ProvidersConfig) -> ssl.SSLContext | Literal[True]:
     if config.ca_bundle is None:
         return True
     try:
@@ -206,9 +267,11 @@ def _ssl_of(config: ProvidersConfig) -> ssl.SSLContext | bool:
 def _with_trace(headers: HeaderList) -> HeaderList:
     """Add our trace context; without one, the client's own stays."""
     trace = propagation_headers()
+    # Only where the client's own signature covers what it accepts, an adapter passes that on.
+    coding = () if any(name == _IDENTITY[0] for name, _ in headers) else (_IDENTITY,)
     if not trace:
-        return [*headers, _IDENTITY]
-    return [*without_trace(headers), _IDENTITY, *trace.items()]
+        return [*headers, *coding]
+    return [*without_trace(headers), *coding, *trace.items()]
 
 
 def _no_answer(error: Exception, provider: str) -> GatewayError:

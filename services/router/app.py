@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from headrace.router.v1.custom_provider_pb2_grpc import add_CustomProviderServiceServicer_to_server
 from headrace.router.v1.router_service_pb2_grpc import (
     add_GatewayServiceServicer_to_server,
     add_RouterServiceServicer_to_server,
@@ -12,11 +13,11 @@ from headrace.router.v1.router_service_pb2_grpc import (
 from kit.clock import SystemClock
 from kit.config import load
 from kit.generation import WatchHub
-from kit.providers import SLUGS
+from kit.providers import ALIASES, SLUGS, operator_custom
 from kit.service import Binding, Service
-from services.router.config import GATEWAY_CALLERS, ROUTER_CALLERS, RouterConfig
+from services.router.config import CUSTOM_PROVIDER_CALLERS, GATEWAY_CALLERS, ROUTER_CALLERS, RouterConfig
 from services.router.core.plan import Catalogue
-from services.router.server import GatewayServicer, RouterServicer
+from services.router.server import CustomProviderServicer, GatewayServicer, RouterServicer
 from services.router.store_sqlite import open_store
 
 if TYPE_CHECKING:
@@ -37,11 +38,21 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     async with open_store(runtime.settings.data_dir / "router.db", clock=clock, log=log) as store:
         hub = WatchHub(await store.generation())
 
-        catalogue = Catalogue(providers=frozenset(SLUGS))
+        known = frozenset((*SLUGS, *operator_custom(runtime.env)))
+        catalogue = Catalogue(providers=known, aliases=ALIASES)
         router = RouterServicer(
-            store=store, hub=hub, catalogue=catalogue, config=config, clock=clock, log=log
+            store=store,
+            custom_providers=store.custom_providers,
+            hub=hub,
+            catalogue=catalogue,
+            config=config,
+            clock=clock,
+            log=log,
         )
         gateways = GatewayServicer(store=store, hub=hub, clock=clock, log=log)
+        custom_providers = CustomProviderServicer(
+            store=store.custom_providers, hub=hub, catalogue=catalogue, clock=clock, log=log
+        )
 
         async def drain(_: float) -> None:
             # Watches never end by themselves; everything else is over in a moment.
@@ -61,6 +72,12 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                     add=add_GatewayServiceServicer_to_server,
                     servicer=gateways,
                     callers=GATEWAY_CALLERS,
+                ),
+                Binding(
+                    service="headrace.router.v1.CustomProviderService",
+                    add=add_CustomProviderServiceServicer_to_server,
+                    servicer=custom_providers,
+                    callers=CUSTOM_PROVIDER_CALLERS,
                 ),
             ),
             check=store.check,

@@ -7,13 +7,16 @@ from typing import ClassVar, Final
 
 from kit.config import setting
 
-__all__ = ["GATEWAY_CALLERS", "ROUTER_CALLERS", "RouterConfig"]
+__all__ = ["CUSTOM_PROVIDER_CALLERS", "GATEWAY_CALLERS", "ROUTER_CALLERS", "RouterConfig"]
 
 ROUTER_CALLERS: Final = frozenset({"edge"})
 """Who may ask for a plan, and watch."""
 
 GATEWAY_CALLERS: Final = frozenset({"cli", "edge"})
 """Who may read and change gateways."""
+
+CUSTOM_PROVIDER_CALLERS: Final = frozenset({"cli", "edge"})
+"""Who may read and change the providers that accounts named themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

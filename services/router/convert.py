@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from headrace.common.v1 import http_pb2, lifetime_pb2
-from headrace.router.v1 import gateway_pb2
+from headrace.router.v1 import custom_provider_pb2, gateway_pb2
 from headrace.router.v1 import router_service_pb2 as pb
 from kit.errors import GatewayError, Reason
+from services.router.core.custom_provider import CustomProvider
 from services.router.core.echo import echo
 from services.router.core.gateway import Backoff, DisconnectPolicy, Retry, Timeouts
 from services.router.core.plan import PlanRequest
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from services.router.core.gateway import Gateway, GatewaySettings
     from services.router.core.plan import Plan
 
-__all__ = ["changes", "gateway", "invalidation", "plan_request", "planned", "settings"]
+__all__ = [
+    "changes",
+    "custom_provider",
+    "custom_provider_message",
+    "gateway",
+    "invalidation",
+    "plan_request",
+    "planned",
+    "settings",
+]
 
 
 _SHORTEST_CACHE_TTL_S = 60
@@ -70,7 +80,14 @@ def planned(
         # What a stranger asks about is not kept: they choose the key, and would fill the keeper's memory.
         reuse_for_s = grace_s = 0.0
     return pb.PlanResponse(
-        steps=[pb.Step(provider=step.provider, model=step.model or "") for step in plan.steps],
+        steps=[
+            pb.Step(
+                provider=step.provider,
+                model=step.model or "",
+                custom=None if step.custom is None else custom_provider_message(step.custom),
+            )
+            for step in plan.steps
+        ],
         settings=settings(plan.settings),
         lifetime=lifetime_pb2.Lifetime(
             reuse_for=_duration(int(reuse_for_s * 1000)),
@@ -78,6 +95,35 @@ def planned(
             generation=generation,
             scope=scope,
         ),
+    )
+
+
+def custom_provider(
+    message: custom_provider_pb2.CustomProvider, *, account_id: str, now: datetime
+) -> CustomProvider:
+    """Return a provider as somebody wants it to be, made now. Its account is checked already, it is not."""
+    return CustomProvider(
+        account_id=account_id,
+        slug=message.slug,
+        base_url=message.base_url,
+        name=message.name,
+        headers=tuple((header.name, header.value) for header in message.headers),
+        enabled=message.enabled,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def custom_provider_message(found: CustomProvider) -> custom_provider_pb2.CustomProvider:
+    """Return a provider as a message."""
+    return custom_provider_pb2.CustomProvider(
+        slug=found.slug,
+        base_url=found.base_url,
+        name=found.name,
+        headers=[http_pb2.Header(name=name, value=value) for name, value in found.headers],
+        enabled=found.enabled,
+        create_time=_timestamp(found.created_at),
+        update_time=_timestamp(found.updated_at),
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from headrace.router.v1 import custom_provider_pb2
 from headrace.router.v1 import router_service_pb2 as pb
+from headrace.router.v1.custom_provider_pb2_grpc import CustomProviderServiceServicer
 from headrace.router.v1.router_service_pb2_grpc import GatewayServiceServicer, RouterServiceServicer
 from kit import moment
 from kit.account import check_account_id
 from services.router import convert
+from services.router.core.custom_provider import checked
 from services.router.core.gateway import absent, is_gateway_id, not_found
-from services.router.core.plan import Catalogue, plan
+from services.router.core.plan import own_provider, plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from kit.generation import WatchHub
     from services.router.config import RouterConfig
     from services.router.core.gateway import Gateway
-    from services.router.store import GatewayStore
+    from services.router.core.plan import Catalogue
+    from services.router.store import CustomProviderStore, GatewayStore
 
-__all__ = ["GatewayServicer", "RouterServicer"]
+__all__ = ["CustomProviderServicer", "GatewayServicer", "RouterServicer"]
 
 
 class RouterServicer(RouterServiceServicer):
@@ -31,6 +35,7 @@ class RouterServicer(RouterServiceServicer):
 
     Args:
         store: The gateways.
+        custom_providers: The accounts' own providers.
         hub: Tells watchers.
         catalogue: What there is to choose from.
         config: How long answers hold.
@@ -42,6 +47,7 @@ class RouterServicer(RouterServiceServicer):
         self,
         *,
         store: GatewayStore,
+        custom_providers: CustomProviderStore,
         hub: WatchHub,
         catalogue: Catalogue,
         config: RouterConfig,
@@ -49,6 +55,7 @@ class RouterServicer(RouterServiceServicer):
         log: Any,
     ) -> None:
         self._store = store
+        self._custom_providers = custom_providers
         self._hub = hub
         self._catalogue = catalogue
         self._config = config
@@ -62,8 +69,11 @@ class RouterServicer(RouterServiceServicer):
         gateway, generation = await self._gateway(
             account_id, request.caller.gateway_id, authenticated=wanted.authenticated
         )
+        # Read after the generation: what changes in between voids this answer.
+        slug = own_provider(wanted, gateway, self._catalogue)
+        own = await self._custom_providers.find(account_id, slug) if slug else None
         return convert.planned(
-            plan(wanted, gateway, self._catalogue),
+            plan(wanted, gateway, self._catalogue, own),
             reuse_for_s=self._config.reuse_for_s,
             grace_s=self._config.grace_s,
             generation=generation,
@@ -132,3 +142,55 @@ class GatewayServicer(GatewayServiceServicer):
             settings=list(request.update_mask.paths),
         )
         return pb.UpdateGatewayResponse(gateway=convert.gateway(found))
+
+
+class CustomProviderServicer(CustomProviderServiceServicer):
+    """
+    Answers `headrace.router.v1.CustomProviderService`.
+
+    Args:
+        store: The accounts' own providers.
+        hub: Is told of changes.
+        catalogue: Has the slugs that the operator uses.
+        clock: The time.
+        log: Where changes are told.
+    """
+
+    def __init__(
+        self, *, store: CustomProviderStore, hub: WatchHub, catalogue: Catalogue, clock: Clock, log: Any
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._catalogue = catalogue
+        self._clock = clock
+        self._log = log
+
+    async def PutCustomProvider(
+        self, request: custom_provider_pb2.PutCustomProviderRequest, context: Any
+    ) -> custom_provider_pb2.PutCustomProviderResponse:
+        """Make a provider, or replace the one of its slug."""
+        account_id = check_account_id(request.account_id)
+        wanted = convert.custom_provider(request.provider, account_id=account_id, now=moment.now(self._clock))
+        found = await self._store.put(
+            checked(wanted, taken=self._catalogue.providers), then=self._hub.advance
+        )
+        self._log.info("custom provider put", account_id=account_id, slug=found.slug)
+        return custom_provider_pb2.PutCustomProviderResponse(provider=convert.custom_provider_message(found))
+
+    async def ListCustomProviders(
+        self, request: custom_provider_pb2.ListCustomProvidersRequest, context: Any
+    ) -> custom_provider_pb2.ListCustomProvidersResponse:
+        """List an account's providers."""
+        found = await self._store.of(check_account_id(request.account_id))
+        return custom_provider_pb2.ListCustomProvidersResponse(
+            providers=map(convert.custom_provider_message, found)
+        )
+
+    async def DeleteCustomProvider(
+        self, request: custom_provider_pb2.DeleteCustomProviderRequest, context: Any
+    ) -> custom_provider_pb2.DeleteCustomProviderResponse:
+        """Delete a provider."""
+        account_id = check_account_id(request.account_id)
+        await self._store.delete(account_id, request.slug, then=self._hub.advance)
+        self._log.info("custom provider deleted", account_id=account_id, slug=request.slug)
+        return custom_provider_pb2.DeleteCustomProviderResponse()

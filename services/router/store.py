@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from services.router.core.custom_provider import CustomProvider
     from services.router.core.gateway import Gateway
 
-__all__ = ["GatewayStore"]
+__all__ = ["CustomProviderStore", "GatewayStore"]
 
 
 class GatewayStore(Protocol):
@@ -58,4 +59,42 @@ class GatewayStore(Protocol):
 
     async def check(self) -> None:
         """Raise when the store does not answer."""
+        ...
+
+
+class CustomProviderStore(Protocol):
+    """
+    Providers that accounts named themselves. Each method is one transaction.
+
+    They share the generation of the gateways: a plan depends on both.
+    """
+
+    async def find(self, account_id: str, slug: str) -> CustomProvider | None:
+        """Return a provider."""
+        ...
+
+    async def of(self, account_id: str) -> list[CustomProvider]:
+        """Return an account's providers, by slug."""
+        ...
+
+    async def put(self, provider: CustomProvider, *, then: Callable[[int, str], None]) -> CustomProvider:
+        """
+        Keep a provider, in place of the one of its slug, and return it as it is kept.
+
+        Args:
+            provider: With the time of now as both of its times; the first is kept as it was.
+            then: Is told the new generation and the account once the change is stored.
+
+        Raises:
+            GatewayError: INVALID_REQUEST; the account has too many.
+        """
+        ...
+
+    async def delete(self, account_id: str, slug: str, *, then: Callable[[int, str], None]) -> None:
+        """
+        Delete a provider.
+
+        Raises:
+            GatewayError: NOT_FOUND.
+        """
         ...

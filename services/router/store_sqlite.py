@@ -7,9 +7,8 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import insert, select, update
 
-from kit.generation import GenerationCounter
 from kit.moment import microseconds, moment
 from kit.sqlite import open_database
 from services.router.core.gateway import (
@@ -22,6 +21,8 @@ from services.router.core.gateway import (
     changed,
     not_found,
 )
+from services.router.custom_store_sqlite import SqliteCustomProviderStore
+from services.router.tables import GATEWAYS, GENERATION, METADATA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -35,21 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteGatewayStore", "open_store"]
 
-_METADATA = MetaData()
-_GENERATION = GenerationCounter(_METADATA)
-
-# Settings are one JSON document: a new setting needs no new column, and a setting that only a newer
-# release knows survives a change made by an older one.
-_GATEWAYS = Table(
-    "gateways",
-    _METADATA,
-    Column("account_id", String(64), primary_key=True),
-    Column("id", String(64), primary_key=True),
-    Column("settings", Text, nullable=False),
-    Column("created_at_us", BigInteger, nullable=False),
-    Column("updated_at_us", BigInteger, nullable=False),
-)
-
 
 @asynccontextmanager
 async def open_store(path: Path, *, clock: Clock, log: Any) -> AsyncIterator[SqliteGatewayStore]:
@@ -59,9 +45,9 @@ async def open_store(path: Path, *, clock: Clock, log: Any) -> AsyncIterator[Sql
     Raises:
         DatabaseUnusableError: The file cannot be used.
     """
-    async with open_database(path, _METADATA, name="router", log=log) as database:
+    async with open_database(path, METADATA, name="router", log=log) as database:
         async with database.write() as connection:
-            await _GENERATION.begin(connection, now_s=clock.now_s())
+            await GENERATION.begin(connection, now_s=clock.now_s())
         yield SqliteGatewayStore(database)
 
 
@@ -70,21 +56,25 @@ class SqliteGatewayStore:
     A `GatewayStore` in one SQLite file.
 
     Args:
-        database: Has the tables of this module.
+        database: Has the tables of `tables`.
+
+    Attributes:
+        custom_providers: What else is in the file.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.custom_providers = SqliteCustomProviderStore(database)
 
     async def generation(self) -> int:
         """Return the generation of what is stored."""
         async with self._database.read() as connection:
-            return await _GENERATION.read(connection)
+            return await GENERATION.read(connection)
 
     async def find(self, account_id: str, gateway_id: str) -> tuple[Gateway | None, int]:
         """Return a gateway, and the generation that it was read at."""
         async with self._database.read() as connection:
-            generation = await _GENERATION.read(connection)
+            generation = await GENERATION.read(connection)
             row = await _row(connection, account_id, gateway_id)
         return (None if row is None else _gateway(row)), generation
 
@@ -92,12 +82,12 @@ class SqliteGatewayStore:
         """Add a gateway unless there is one of its name; return the one that there is."""
 
         async def work(connection: AsyncConnection) -> tuple[Gateway, int]:
-            generation = await _GENERATION.read(connection)
+            generation = await GENERATION.read(connection)
             row = await _row(connection, gateway.account_id, gateway.id)
             if row is not None:
                 return _gateway(row), generation
             await connection.execute(
-                insert(_GATEWAYS).values(
+                insert(GATEWAYS).values(
                     account_id=gateway.account_id,
                     id=gateway.id,
                     settings=json.dumps(dataclasses.asdict(gateway.settings)),
@@ -129,11 +119,11 @@ class SqliteGatewayStore:
             if settings == before.settings:
                 return before, None
             document = _overlaid(json.loads(row["settings"]), dataclasses.asdict(settings))
-            statement = update(_GATEWAYS).where(_is(account_id, gateway_id))
+            statement = update(GATEWAYS).where(_is(account_id, gateway_id))
             statement = statement.values(settings=json.dumps(document), updated_at_us=microseconds(at))
             await connection.execute(statement)
             after = dataclasses.replace(before, settings=settings, updated_at=at)
-            return after, await _GENERATION.advance(connection)
+            return after, await GENERATION.advance(connection)
 
         def tell(result: tuple[Gateway, int | None]) -> None:
             if result[1] is not None:
@@ -147,11 +137,11 @@ class SqliteGatewayStore:
 
 
 def _is(account_id: str, gateway_id: str) -> Any:
-    return (_GATEWAYS.c.account_id == account_id) & (_GATEWAYS.c.id == gateway_id)
+    return (GATEWAYS.c.account_id == account_id) & (GATEWAYS.c.id == gateway_id)
 
 
 async def _row(connection: AsyncConnection, account_id: str, gateway_id: str) -> Any:
-    query = select(_GATEWAYS).where(_is(account_id, gateway_id))
+    query = select(GATEWAYS).where(_is(account_id, gateway_id))
     return (await connection.execute(query)).mappings().first()
 
 

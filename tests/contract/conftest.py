@@ -11,7 +11,7 @@ import pytest
 from services.providers.registry import PROVIDERS
 from services.providers.upstream import Timeouts
 from tests.fakes.provider_calls import ProviderHarness, provider_harness
-from tests.fakes.provider_sides import SIDES, Side
+from tests.fakes.provider_sides import ADAPTERS, CHAT_SIDES, SIDES, Side
 from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:
@@ -20,8 +20,21 @@ if TYPE_CHECKING:
 SHORT = Timeouts(connect_s=1.0, first_byte_s=0.3, idle_s=0.3, total_s=5.0)
 
 
-@pytest.fixture(params=sorted(PROVIDERS))
+@pytest.fixture(params=sorted(CHAT_SIDES))
 def slug(request: pytest.FixtureRequest) -> str:
+    """A provider that has chat."""
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted(PROVIDERS))
+def any_slug(request: pytest.FixtureRequest) -> str:
+    """A provider."""
+    return str(request.param)
+
+
+@pytest.fixture(params=ADAPTERS)
+def one_of_each(request: pytest.FixtureRequest) -> str:
+    """A provider of each adapter."""
     return str(request.param)
 
 

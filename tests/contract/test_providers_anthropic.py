@@ -73,6 +73,53 @@ async def test_own_dialect_html_error(providers: ProviderHarness) -> None:
     assert invoked.started.failure.reported
 
 
+async def test_counted_tokens(upstream: FakeUpstream, providers: ProviderHarness) -> None:
+    """A prompt is counted in Anthropic's own dialect, with nothing but the model changed, and not metered."""
+    raw = b'{"model":"anthropic/x", "messages":[ ], "future": 1.0}'
+
+    invoked = await providers.invoke(
+        chat_request(
+            "anthropic", "claude-1", dialect=MESSAGES, raw=raw, headers=KEY, operation="count_tokens"
+        )
+    )
+
+    [received] = upstream.journal
+    assert ("/v1/messages/count_tokens", raw.replace(b"anthropic/x", b"claude-1")) == (
+        received.path,
+        received.body,
+    )
+    assert {"input_tokens": INPUT_TOKENS} == invoked.json
+    assert not invoked.ended.HasField("usage")
+
+
+@pytest.mark.parametrize("steer", ["status=400", "status=502+html"])
+async def test_counting_fails_in_anthropics_shape(steer: str, providers: ProviderHarness) -> None:
+    """Case 80: an error of a count is one in Anthropic's shape, whatever came of the provider."""
+    invoked = await providers.invoke(
+        chat_request("anthropic", f"m+{steer}", dialect=MESSAGES, headers=KEY, operation="count_tokens")
+    )
+
+    assert int(steer[7:10]) == invoked.started.status
+    assert "error" == invoked.json["type"]
+    assert {"type", "message"} <= invoked.json["error"].keys()
+
+
+async def test_other_operations(providers: ProviderHarness) -> None:
+    """What Anthropic has nothing for is refused."""
+    error = await providers.failing(
+        chat_request("anthropic", "m", dialect=MESSAGES, headers=KEY, operation="made_up")
+    )
+
+    assert Reason.UNSUPPORTED is error.reason
+
+
+async def test_beta_headers_are_merged(upstream: FakeUpstream, providers: ProviderHarness) -> None:
+    """Case 38: names of betas come once each, in one header, beside what a translation sends."""
+    await providers.invoke(chat_request("anthropic", "m", headers={**KEY, "anthropic-beta": "a-1, b-2,a-1"}))
+
+    assert "a-1,b-2" == upstream.journal[0].header("anthropic-beta")
+
+
 async def test_version_header(upstream: FakeUpstream, providers: ProviderHarness) -> None:
     """The API version is set unless the client set one."""
     await providers.invoke(chat_request("anthropic", "m"))

@@ -18,6 +18,7 @@ from tests.fakes.provider_calls import (
     text_of,
     timeouts_message,
 )
+from tests.fakes.provider_sides import ADAPTERS, SIDES
 from tests.fakes.upstream import FakeUpstream
 
 Streamed = bool  # the kind of answer asked for, a parameter of tests
@@ -72,9 +73,9 @@ async def test_retry_after(slug: str, header: str, seconds: float, providers: Pr
     assert seconds == invoked.started.failure.retry_after.ToTimedelta().total_seconds()
 
 
-async def test_no_retry_after(slug: str, providers: ProviderHarness) -> None:
+async def test_no_retry_after(one_of_each: str, providers: ProviderHarness) -> None:
     """Nothing is made up when the provider names no time to wait."""
-    invoked = await providers.invoke(chat_request(slug, "m+status=429"))
+    invoked = await providers.invoke(chat_request(one_of_each, "m+status=429"))
 
     assert not invoked.started.failure.HasField("retry_after")
 
@@ -111,9 +112,9 @@ async def test_broken_stream(slug: str, steer: str, expected: str, providers: Pr
     assert invoked.ended.usage.estimated
 
 
-async def test_stalled_stream(slug: str, upstream: FakeUpstream, hasty: ProviderHarness) -> None:
+async def test_stalled_stream(one_of_each: str, upstream: FakeUpstream, hasty: ProviderHarness) -> None:
     """A stream that falls silent ends with a time-out, and its connection is closed."""
-    invoked = await hasty.invoke(chat_request(slug, "m+words=9+stall=2", stream=True))
+    invoked = await hasty.invoke(chat_request(one_of_each, "m+words=9+stall=2", stream=True))
 
     assert "TIMEOUT" == failure_class(invoked.ended.failure)
     assert "error" in invoked.events[-1]
@@ -122,11 +123,11 @@ async def test_stalled_stream(slug: str, upstream: FakeUpstream, hasty: Provider
     assert upstream.journal[0].closed_at is not None
 
 
-async def test_total_time(slug: str, upstream: FakeUpstream) -> None:
+async def test_total_time(one_of_each: str, upstream: FakeUpstream) -> None:
     """A stream that goes on for longer than the total time-out ends with a time-out."""
     timeouts = Timeouts(connect_s=1.0, first_byte_s=1.0, idle_s=1.0, total_s=0.3)
     async with provider_harness(upstream.url, timeouts=timeouts) as providers:
-        invoked = await providers.invoke(chat_request(slug, "m+words=500+pace=10", stream=True))
+        invoked = await providers.invoke(chat_request(one_of_each, "m+words=500+pace=10", stream=True))
 
     assert "TIMEOUT" == failure_class(invoked.ended.failure)
     assert "[DONE]" not in invoked.events
@@ -143,39 +144,43 @@ async def test_first_event_is_an_error(slug: str, providers: ProviderHarness) ->
 
 
 @pytest.mark.parametrize("steer", ["slow=2000", "slow-body=2000", "silent", "silent=body"])
-async def test_first_byte_time_out(slug: str, steer: str, hasty: ProviderHarness) -> None:
+async def test_first_byte_time_out(one_of_each: str, steer: str, hasty: ProviderHarness) -> None:
     """Silence before the first content is a time-out, whether or not headers came before it."""
-    error = await hasty.failing(chat_request(slug, f"m+{steer}", stream=True))
+    error = await hasty.failing(chat_request(one_of_each, f"m+{steer}", stream=True))
 
     assert Reason.UPSTREAM_TIMEOUT is error.reason
-    assert {"provider": slug, "timer": "first_byte"} == error.metadata
+    assert {"provider": one_of_each, "timer": "first_byte"} == error.metadata
 
 
-async def test_keep_alives_are_no_content(slug: str, upstream: FakeUpstream) -> None:
+# Streams of Converse have no sign of life.
+@pytest.mark.parametrize("one_of_each", [slug for slug in ADAPTERS if SIDES[slug].wire != "converse"])
+async def test_keep_alives_are_no_content(one_of_each: str, upstream: FakeUpstream) -> None:
     """Keep-alives do not hold off the first-byte time-out: it waits for content."""
     timeouts = Timeouts(connect_s=1.0, first_byte_s=0.3, idle_s=1.0, total_s=5.0)
     upstream.defaults["keep-alive-only"] = "50"
     async with provider_harness(upstream.url, timeouts=timeouts) as providers:
         started = asyncio.get_running_loop().time()
-        error = await providers.failing(chat_request(slug, "m", stream=True))
+        error = await providers.failing(chat_request(one_of_each, "m", stream=True))
         took_s = asyncio.get_running_loop().time() - started
 
     assert "first_byte" == error.metadata["timer"]
     assert took_s < 0.9
 
 
-async def test_time_outs_of_the_request(slug: str, providers: ProviderHarness) -> None:
+async def test_time_outs_of_the_request(one_of_each: str, providers: ProviderHarness) -> None:
     """Time-outs in the request win over the service's own."""
-    error = await providers.failing(chat_request(slug, "m+silent", timeouts=timeouts_message(first_byte=0.2)))
+    error = await providers.failing(
+        chat_request(one_of_each, "m+silent", timeouts=timeouts_message(first_byte=0.2))
+    )
 
     assert Reason.UPSTREAM_TIMEOUT is error.reason
 
 
 async def test_cancelled_before_an_answer(
-    slug: str, upstream: FakeUpstream, providers: ProviderHarness
+    one_of_each: str, upstream: FakeUpstream, providers: ProviderHarness
 ) -> None:
     """A caller that goes away before there is an answer closes the provider's connection too."""
-    task = asyncio.create_task(providers.invoke(chat_request(slug, "m+silent")))
+    task = asyncio.create_task(providers.invoke(chat_request(one_of_each, "m+silent")))
     await upstream.wait_for_requests(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -184,35 +189,35 @@ async def test_cancelled_before_an_answer(
     async with asyncio.timeout(0.2):
         await upstream.journal[0].closed.wait()
     assert 1 == providers.registry.get_sample_value(
-        "headrace_provider_attempts_total", {"provider": slug, "outcome": "cancelled"}
+        "headrace_provider_attempts_total", {"provider": one_of_each, "outcome": "cancelled"}
     )
 
 
-async def test_connection_reset(slug: str, providers: ProviderHarness) -> None:
+async def test_connection_reset(one_of_each: str, providers: ProviderHarness) -> None:
     """A connection that is closed before an answer is UPSTREAM_UNREACHABLE."""
-    error = await providers.failing(chat_request(slug, "m+reset"))
+    error = await providers.failing(chat_request(one_of_each, "m+reset"))
 
     assert Reason.UPSTREAM_UNREACHABLE is error.reason
-    assert {"provider": slug} == error.metadata
+    assert {"provider": one_of_each} == error.metadata
 
 
-async def test_nobody_listens(slug: str) -> None:
+async def test_nobody_listens(one_of_each: str) -> None:
     """An address on which nobody listens is UPSTREAM_UNREACHABLE."""
     async with FakeUpstream() as gone:
         url = gone.url
     async with provider_harness(url) as providers:
-        error = await providers.failing(chat_request(slug, "m"))
+        error = await providers.failing(chat_request(one_of_each, "m"))
 
     assert Reason.UPSTREAM_UNREACHABLE is error.reason
 
 
-async def test_connect_time_out(slug: str, upstream: FakeUpstream) -> None:
+async def test_connect_time_out(one_of_each: str, upstream: FakeUpstream) -> None:
     """Waiting for a connection has a time-out of its own, the wait for the pool included."""
     timeouts = Timeouts(connect_s=0.2, first_byte_s=5.0, idle_s=5.0, total_s=5.0)
     async with provider_harness(upstream.url, timeouts=timeouts, pool_size=1) as providers:
-        busy = asyncio.create_task(providers.invoke(chat_request(slug, "m+silent")))
+        busy = asyncio.create_task(providers.invoke(chat_request(one_of_each, "m+silent")))
         await upstream.wait_for_requests(1)
-        error = await providers.failing(chat_request(slug, "m"))
+        error = await providers.failing(chat_request(one_of_each, "m"))
         busy.cancel()
         await asyncio.gather(busy, return_exceptions=True)
 
@@ -235,18 +240,46 @@ async def test_plain_answer_malformed(slug: str, providers: ProviderHarness) -> 
 
 
 @pytest.mark.parametrize("steer", ["big=200000", "big=20000000+gzip"])
-async def test_too_long_answer(slug: str, steer: str, upstream: FakeUpstream) -> None:
+async def test_too_long_answer(one_of_each: str, steer: str, upstream: FakeUpstream) -> None:
     """An answer that is longer than allowed is refused, also when it is so only decompressed."""
     async with provider_harness(upstream.url, max_answer_bytes=100_000) as providers:
-        error = await providers.failing(chat_request(slug, f"m+{steer}"))
+        error = await providers.failing(chat_request(one_of_each, f"m+{steer}"))
 
     assert Reason.UPSTREAM_MALFORMED is error.reason
 
 
-async def test_redirect_of_a_chat_call(slug: str, upstream: FakeUpstream, providers: ProviderHarness) -> None:
+async def test_redirect_of_a_chat_call(
+    one_of_each: str, upstream: FakeUpstream, providers: ProviderHarness
+) -> None:
     """A redirect in answer to a chat call is not the provider's protocol."""
     upstream.defaults["redirect"] = "http://127.0.0.1:1/elsewhere"
 
-    error = await providers.failing(chat_request(slug, "m"))
+    error = await providers.failing(chat_request(one_of_each, "m"))
 
     assert Reason.UPSTREAM_MALFORMED is error.reason
+
+
+async def test_timeout_before_the_call(upstream: FakeUpstream) -> None:
+    """The time to the first byte covers what is fetched before the provider is called."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(silent, "127.0.0.1", 0) as server,
+        provider_harness(upstream.url, fetching=True, allowed_networks=("127.0.0.0/8",)) as providers,
+    ):
+        image = {"url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png"}
+        content = [{"type": "image_url", "image_url": image}]
+        error = await providers.failing(
+            chat_request(
+                "aws-bedrock",
+                "m",
+                body={"messages": [{"role": "user", "content": content}]},
+                timeouts=timeouts_message(first_byte=0.2),
+            )
+        )
+
+    assert (Reason.UPSTREAM_TIMEOUT, "first_byte") == (error.reason, error.metadata["timer"])
+    assert [] == upstream.journal

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from headrace.common.v1 import http_pb2
 from kit.config import ConfigError
 from kit.errors import Reason
 from kit.secret import Secret
@@ -170,6 +171,26 @@ async def test_span(slug: str, stream: object, upstream: FakeUpstream) -> None:
     assert "CLIENT" == spans.one().kind.name
     assert "Hello" not in str(attributes)
     assert "sk-test" not in str(attributes)
+
+
+@pytest.mark.parametrize(
+    ("slug", "dialect", "operation", "expected"),
+    [
+        ("openai", http_pb2.DIALECT_OPENAI_OTHER, "completions", "text_completion m"),
+        ("openai", http_pb2.DIALECT_OPENAI_OTHER, "moderations", "openai moderations"),
+        ("anthropic", http_pb2.DIALECT_ANTHROPIC_MESSAGES, "count_tokens", "anthropic count_tokens"),
+    ],
+)
+async def test_span_of_another_call(
+    slug: str, dialect: http_pb2.Dialect.ValueType, operation: str, expected: str, upstream: FakeUpstream
+) -> None:
+    """A call that is no chat is not told as one."""
+    spans = _Spans()
+    async with provider_harness(upstream.url, tracing=spans.tracing) as providers:
+        await providers.invoke(chat_request(slug, "m", dialect=dialect, operation=operation))
+
+    assert expected == spans.one().name
+    assert "chat" != spans.attributes().get("gen_ai.operation.name")
 
 
 async def test_trace_goes_upstream(upstream: FakeUpstream) -> None:

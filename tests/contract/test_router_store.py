@@ -15,6 +15,7 @@ import structlog
 
 from kit.clock import SystemClock
 from kit.errors import GatewayError, Reason
+from services.router.core.custom_provider import MOST_PROVIDERS, CustomProvider
 from services.router.core.gateway import (
     Backoff,
     DisconnectPolicy,
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from services.router.store import GatewayStore
+    from services.router.store_sqlite import SqliteGatewayStore
+
+    Store = MemoryGatewayStore | SqliteGatewayStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -46,10 +49,20 @@ SETTINGS = GatewaySettings(
     byok_only=True,
 )
 GATEWAY = Gateway(account_id="acme", id="default", settings=SETTINGS, created_at=NOW, updated_at=NOW)
+CUSTOM = CustomProvider(
+    account_id="acme",
+    slug="mine",
+    base_url="https://llm.example/v1",
+    name="Mein Modell",
+    headers=(("x-team", b"a"), ("x-team", b"b")),
+    enabled=True,
+    created_at=NOW,
+    updated_at=NOW,
+)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[GatewayStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "memory":
         yield MemoryGatewayStore()
         return
@@ -57,7 +70,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield found
 
 
-async def test_what_was_added_is_found(store: GatewayStore) -> None:
+async def test_what_was_added_is_found(store: Store) -> None:
     """Every setting comes back as it was, with the generation."""
     generation = await store.generation()
 
@@ -65,7 +78,7 @@ async def test_what_was_added_is_found(store: GatewayStore) -> None:
     assert (GATEWAY, generation) == await store.find("acme", "default")
 
 
-async def test_what_was_not_added_is_not_found(store: GatewayStore) -> None:
+async def test_what_was_not_added_is_not_found(store: Store) -> None:
     """The gateway of another account, or of another name, is not there."""
     await store.ensure(GATEWAY)
     generation = await store.generation()
@@ -74,7 +87,7 @@ async def test_what_was_not_added_is_not_found(store: GatewayStore) -> None:
     assert (None, generation) == await store.find("acme", "nope")
 
 
-async def test_a_gateway_is_made_once(store: GatewayStore) -> None:
+async def test_a_gateway_is_made_once(store: Store) -> None:
     """Making it again gives the one that is there, however many do it at the same time."""
     others = [
         replace(GATEWAY, settings=GatewaySettings(cache_ttl_s=60 + index), created_at=LATER)
@@ -86,7 +99,7 @@ async def test_a_gateway_is_made_once(store: GatewayStore) -> None:
     assert others[0] == (await store.ensure(GATEWAY))[0]
 
 
-async def test_a_change_is_kept_and_told(store: GatewayStore) -> None:
+async def test_a_change_is_kept_and_told(store: Store) -> None:
     """Named values change, others stay, and the new generation is told with the account."""
     told: list[tuple[int, str]] = []
     await store.ensure(GATEWAY)
@@ -109,7 +122,7 @@ async def test_a_change_is_kept_and_told(store: GatewayStore) -> None:
     assert [(before + 1, "acme")] == told
 
 
-async def test_a_change_to_the_same_is_no_change(store: GatewayStore) -> None:
+async def test_a_change_to_the_same_is_no_change(store: Store) -> None:
     """Nothing becomes void and the time of the last change stays."""
     await store.ensure(GATEWAY)
     generation = await store.generation()
@@ -120,7 +133,7 @@ async def test_a_change_to_the_same_is_no_change(store: GatewayStore) -> None:
     assert (GATEWAY, generation) == (found, await store.generation())
 
 
-async def test_what_is_not_there_cannot_be_changed(store: GatewayStore) -> None:
+async def test_what_is_not_there_cannot_be_changed(store: Store) -> None:
     """Changing an unknown gateway, `default` included, makes none."""
     with pytest.raises(GatewayError) as caught:
         await store.change(
@@ -134,7 +147,7 @@ async def test_what_is_not_there_cannot_be_changed(store: GatewayStore) -> None:
     assert (None, await store.generation()) == await store.find("acme", "default")
 
 
-async def test_parallel_changes_lose_nothing(store: GatewayStore) -> None:
+async def test_parallel_changes_lose_nothing(store: Store) -> None:
     """Changes of different settings at the same time are all there afterwards."""
     await store.ensure(replace(GATEWAY, settings=GatewaySettings()))
     told: list[int] = []
@@ -203,3 +216,75 @@ async def test_settings_of_an_older_release_get_defaults(tmp_path: Path) -> None
 
     assert found is not None
     assert GatewaySettings(cache_ttl_s=60) == found.settings
+
+
+async def test_a_provider_of_an_accounts_own_is_kept(store: Store) -> None:
+    """Everything comes back as it was, for its account alone, and the new generation is told."""
+    told: list[tuple[int, str]] = []
+    before = await store.generation()
+    kept = await store.custom_providers.put(CUSTOM, then=lambda *event: told.append(event))
+
+    assert (CUSTOM, CUSTOM, None, None) == (
+        kept,
+        await store.custom_providers.find("acme", "mine"),
+        await store.custom_providers.find("other", "mine"),
+        await store.custom_providers.find("acme", "min"),
+    )
+    assert ([(before + 1, "acme")], before + 1) == (told, await store.generation())
+
+
+async def test_a_provider_is_replaced(store: Store) -> None:
+    """What is put again takes the place of what was there, which keeps the time when it was made."""
+    await store.custom_providers.put(CUSTOM, then=lambda *_: None)
+    changed = replace(CUSTOM, enabled=False, headers=(), created_at=LATER, updated_at=LATER)
+    told: list[int] = []
+    kept = await store.custom_providers.put(changed, then=lambda number, _: told.append(number))
+
+    assert replace(changed, created_at=NOW) == kept == await store.custom_providers.find("acme", "mine")
+    assert len(told) == 1
+
+
+async def test_a_provider_put_as_it_is_changes_nothing(store: Store) -> None:
+    """Nothing becomes void and the time of the last change stays."""
+    await store.custom_providers.put(CUSTOM, then=lambda *_: None)
+    again = replace(CUSTOM, created_at=LATER, updated_at=LATER)
+
+    assert CUSTOM == await store.custom_providers.put(again, then=lambda *_: pytest.fail("told"))
+
+
+async def test_an_accounts_providers_are_listed_by_slug(store: Store) -> None:
+    """Those of others are not among them."""
+    for account_id, slug in (("acme", "b"), ("acme", "a"), ("other", "c")):
+        await store.custom_providers.put(
+            replace(CUSTOM, account_id=account_id, slug=slug), then=lambda *_: None
+        )
+
+    assert ["a", "b"] == [found.slug for found in await store.custom_providers.of("acme")]
+
+
+async def test_a_deleted_provider_is_gone(store: Store) -> None:
+    """It is told once; deleting it again, or for another account, is an error and tells nobody."""
+    told: list[str] = []
+    await store.custom_providers.put(CUSTOM, then=lambda *_: None)
+    with pytest.raises(GatewayError):
+        await store.custom_providers.delete("other", "mine", then=lambda *_: pytest.fail("told"))
+    await store.custom_providers.delete("acme", "mine", then=lambda _, account_id: told.append(account_id))
+    with pytest.raises(GatewayError) as caught:
+        await store.custom_providers.delete("acme", "mine", then=lambda *_: pytest.fail("told"))
+
+    assert (["acme"], None) == (told, await store.custom_providers.find("acme", "mine"))
+    assert (Reason.NOT_FOUND, {"resource": "custom_provider", "id": "mine"}) == (
+        caught.value.reason,
+        caught.value.metadata,
+    )
+
+
+async def test_an_account_has_a_bounded_number_of_providers(store: Store) -> None:
+    """One more is refused, while those that are there can be changed."""
+    for index in range(MOST_PROVIDERS):
+        await store.custom_providers.put(replace(CUSTOM, slug=f"p{index}"), then=lambda *_: None)
+    with pytest.raises(GatewayError) as caught:
+        await store.custom_providers.put(CUSTOM, then=lambda *_: pytest.fail("told"))
+    changed = await store.custom_providers.put(replace(CUSTOM, slug="p0", name="x"), then=lambda *_: None)
+
+    assert (Reason.INVALID_REQUEST, "x") == (caught.value.reason, changed.name)

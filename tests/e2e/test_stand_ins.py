@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import grpc
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from google.auth import crypt, jwt
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from scripts.node_setup import NODE_DIR
 from tests.e2e.calls import call, chat_body
-from tests.e2e.upstreams import OPENAI_KEY
+from tests.e2e.keys import OPENAI_KEY, service_account_key
+from tests.fakes.aws_door import AwsDoor
+from tests.fakes.google_door import GoogleDoor
 from tests.fakes.otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
@@ -76,6 +85,64 @@ async def test_the_front_tells_steered_from_relayed(
     assert relayed.text == "The stand-in answers."
     assert len(upstreams.received(marker)) == 2
     assert len(upstreams.aimock.asked_with(marker)) == 1
+
+
+SIGNED_FOR = "aws.example"
+SIGNED: dict[str, Any] = {"method": "POST", "raw_path": "/model/m%3A0/converse", "body": b"{}"}
+
+
+def signed_headers(host: str) -> dict[str, str]:
+    """Sign a request for one host, and give its headers as they arrive at another."""
+    request = AWSRequest(SIGNED["method"], f"https://{SIGNED_FOR}{SIGNED['raw_path']}", data=SIGNED["body"])
+    SigV4Auth(Credentials("KEY", "secret", "session"), "bedrock", "us-east-1").add_auth(request)
+    return {"host": host, **{name.lower(): value for name, value in request.headers.items()}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "admitted"),
+    [
+        ({}, True),
+        ({"body": b"other"}, False),
+        ({"raw_path": "/model/m%3A0/converse?x=1"}, False),
+        ({"method": "GET"}, False),
+    ],
+)
+def test_the_aws_door_opens_to_what_was_signed(changed: dict[str, Any], *, admitted: bool) -> None:
+    """A request is let in as it was signed, and with nothing changed."""
+    door = AwsDoor({"KEY": "secret"})
+
+    assert admitted is door.admits(headers=signed_headers(SIGNED_FOR), **{**SIGNED, **changed})
+
+
+def test_the_aws_door_knows_hosts_and_keys() -> None:
+    """A signature is for the host that it came to, or one that is named; and made with the right key."""
+    elsewhere = signed_headers("gateway.example")
+
+    assert AwsDoor({"KEY": "secret"}, [SIGNED_FOR]).admits(headers=elsewhere, **SIGNED)
+    assert not AwsDoor({"KEY": "secret"}).admits(headers=elsewhere, **SIGNED)
+    assert not AwsDoor({"KEY": "other"}, [SIGNED_FOR]).admits(headers=elsewhere, **SIGNED)
+    assert not AwsDoor({}, [SIGNED_FOR]).admits(headers=elsewhere, **SIGNED)
+    assert AwsDoor.is_signed(elsewhere)
+    assert not AwsDoor.is_signed({"authorization": "Bearer KEY"})
+
+
+@pytest.mark.parametrize("member", ["", "assertion", "grant_type"])
+def test_the_google_door_opens_to_the_account_only(member: str) -> None:
+    """A token is given for an assertion that the account has signed, and for nothing else."""
+    private_key = service_account_key()
+    now = int(time.time())
+    claims = {"aud": "https://oauth2.googleapis.com/token", "iat": now, "exp": now + 60}
+    encode: Any = jwt.encode
+    read_key: Any = crypt.RSASigner.from_string
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "assertion": encode(read_key(private_key), claims).decode(),
+    }
+    if member:
+        form[member] = form[member][:-8] + "AAAAAAAA"
+    status, answer = GoogleDoor(private_key, "the token").answer(urlencode(form).encode())
+
+    assert (status, answer.get("access_token")) == ((400, None) if member else (200, "the token"))
 
 
 def test_the_lock_file_names_versions_and_no_addresses() -> None:

@@ -7,9 +7,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.e2e.keys import (
+    ANTHROPIC_KEY,
+    AWS_ACCESS_KEY,
+    AWS_SECRET_KEY,
+    CLIENT_AWS_KEY,
+    CLIENT_KEY,
+    KEYS,
+    OPENAI_KEY,
+    VERTEX_TOKEN,
+    operator_keys,
+    service_account_key,
+)
 from tests.fakes.aimock import Aimock, running_aimock
+from tests.fakes.aimock_gaps import MISTRAL
+from tests.fakes.aws_door import AwsDoor
 from tests.fakes.background import Background
 from tests.fakes.front import Front
+from tests.fakes.google_door import GoogleDoor
 from tests.fakes.otlp_collector import OtlpCollector
 
 if TYPE_CHECKING:
@@ -18,12 +33,17 @@ if TYPE_CHECKING:
 
     from tests.fakes.upstream import Received
 
-# The operator's keys, by provider, and one that a client brings. They look like nothing else, so that they
-# are found wherever they should not be.
-OPENAI_KEY = "sk-canary-operator-openai-5b1f0e"
-ANTHROPIC_KEY = "sk-ant-canary-operator-anthropic-77c2d9"
-CLIENT_KEY = "sk-canary-client-31aa84"
-KEYS = (OPENAI_KEY, ANTHROPIC_KEY, CLIENT_KEY)
+__all__ = ["ANTHROPIC_KEY", "CLIENT_KEY", "KEYS", "OPENAI_KEY", "Upstreams", "running_upstreams"]
+
+# What is to be known of some providers beside their addresses and keys.
+_SETTINGS = {
+    "HEADRACE_PROVIDER_GOOGLE_VERTEX_AI_REGION": "us-central1",
+    "HEADRACE_PROVIDER_GOOGLE_VERTEX_AI_PROJECT": "some-project",
+    "HEADRACE_PROVIDER_WORKERS_AI_ACCOUNT": "some-account",
+    "HEADRACE_PROVIDER_AWS_BEDROCK_REGION": "us-east-1",
+}
+# For which a client signs that speaks to AWS through a gateway.
+_AWS_HOST = "bedrock-runtime.us-east-1.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +56,13 @@ class Upstreams:
     collector: OtlpCollector
 
     def environment(self) -> dict[str, str]:
-        """Give the settings that point a stack here."""
+        """Give the settings that point a stack here, every provider of the registry."""
+        keys = operator_keys()
         return {
-            "HEADRACE_PROVIDER_OPENAI_BASE_URL": f"{self.front.url}/v1",
-            "HEADRACE_PROVIDER_OPENAI_API_KEY": OPENAI_KEY,
-            "HEADRACE_PROVIDER_ANTHROPIC_BASE_URL": self.front.url,
-            "HEADRACE_PROVIDER_ANTHROPIC_API_KEY": ANTHROPIC_KEY,
+            **{f"{_variable(slug)}_BASE_URL": self.front.url for slug in keys},
+            **{f"{_variable(slug)}_API_KEY": key for slug, key in keys.items()},
+            "HEADRACE_PROVIDER_MISTRAL_BASE_URL": f"{self.front.url}{MISTRAL}/v1",
+            **_SETTINGS,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
@@ -69,5 +90,13 @@ def running_upstreams(directory: Path) -> Iterator[Upstreams]:
         background = running.enter_context(Background())
         collector = running.enter_context(OtlpCollector())
         aimock = running.enter_context(running_aimock(*KEYS, log_path=directory / "aimock.log"))
-        front = running.enter_context(background.entered(Front(aimock.url)))
+        aws = AwsDoor({AWS_ACCESS_KEY: AWS_SECRET_KEY, CLIENT_AWS_KEY: CLIENT_KEY}, [_AWS_HOST])
+        google = GoogleDoor(service_account_key(), VERTEX_TOKEN)
+        front = running.enter_context(
+            background.entered(Front(aimock.url, aws=aws, google=google, relay_key=CLIENT_KEY))
+        )
         yield Upstreams(background=background, aimock=aimock, front=front, collector=collector)
+
+
+def _variable(slug: str) -> str:
+    return f"HEADRACE_PROVIDER_{slug.upper().replace('-', '_')}"

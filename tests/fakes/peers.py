@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack, asynccontextmanager
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,16 +28,17 @@ from kit.config import load
 from kit.errors import GatewayError, Reason
 from kit.rpc.endpoint import endpoints
 from kit.rpc.inline import InlineRegistry
+from kit.rpc.server import RpcServer
 from kit.runtime_config import RuntimeConfig
 from kit.service import Binding, Runtime, Service
 from kit.telemetry.tracing import Tracing
 from services.edge.app import build
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from headrace.ledger.v1 import log_entry_pb2
+    from kit.rpc.endpoint import Endpoint
 
 __all__ = ["TOKEN", "Peers", "chunk", "edge_between", "head", "tail"]
 
@@ -151,15 +155,45 @@ class FakeCache(cache_service_pb2_grpc.CacheServiceServicer):
 
 
 class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
-    """Sends what the test wrote: first each of `earlier`, one a call, then `script` for ever."""
+    """
+    Sends what the test wrote: first each of `earlier`, one a call, then `script` for ever.
+
+    Attributes:
+        uploaded: What came of the body of each `Upload`, piece by piece.
+        received: Set when the first piece of an upload is there.
+        reads: How many pieces of an upload are read before the answer begins; None for all.
+        models: What is listed for each provider; others list one, called `m`.
+        silent: Providers that never list anything.
+    """
 
     def __init__(self) -> None:
+        self.uploaded: list[list[bytes]] = []
+        self.reads: int | None = None
+        self.received = asyncio.Event()
+        self.models: dict[str, list[provider_service_pb2.Model]] = {}
+        self.silent: set[str] = set()
         self.script: Sequence[Part | GatewayError | Callable[[], Any]] = ()
         self.earlier: list[Sequence[Part | GatewayError]] = []
         self.requests: list[provider_service_pb2.InvokeRequest] = []
         self.closed = asyncio.Event()
 
-    async def Invoke(self, request: Any, context: Any) -> AsyncIterator[Part]:
+    async def Upload(self, request_iterator: Any, context: Any) -> AsyncIterator[Part]:
+        first = await anext(request_iterator)
+        pieces: list[bytes] = []
+        self.uploaded.append(pieces)
+        while self.reads is None or len(pieces) < self.reads:
+            message = await anext(request_iterator, None)
+            if message is None:
+                raise GatewayError(Reason.INVALID_REQUEST, "The upload broke off.")
+            if message.last:
+                break
+            pieces.append(message.data)
+            self.received.set()
+        async with aclosing(self.Invoke(first.invoke, context)) as parts:
+            async for part in parts:
+                yield part
+
+    async def Invoke(self, request: Any, context: Any) -> AsyncGenerator[Part, None]:
         self.requests.append(request)
         script = self.earlier.pop(0) if self.earlier else self.script
         try:
@@ -176,8 +210,13 @@ class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
     async def ListModels(self, request: Any, context: Any) -> provider_service_pb2.ListModelsResponse:
         if request.provider == "anthropic":
             raise GatewayError(Reason.UPSTREAM_UNREACHABLE, "away")
+        if request.provider in self.silent:
+            await asyncio.Event().wait()
+        listed = self.models.get(request.provider)
         return provider_service_pb2.ListModelsResponse(
             models=[provider_service_pb2.Model(provider=request.provider, model="m")]
+            if listed is None
+            else listed
         )
 
 
@@ -255,12 +294,13 @@ class Peers:
 
 
 @asynccontextmanager
-async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
+async def edge_between(tmp_path: Path, *, over_grpc: bool = False, **settings: str) -> AsyncIterator[Peers]:
     """
     Run an edge over HTTP on an ephemeral port, with fakes behind it.
 
     Args:
         tmp_path: Data directory.
+        over_grpc: Whether the providers are reached over gRPC, as in a process of their own.
         **settings: Further settings, without `HEADRACE_` and in lower case.
     """
     peers = Peers()
@@ -271,15 +311,19 @@ async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
         "HEADRACE_SPOOL_INTERVAL_S": "0.01",
         **{f"HEADRACE_{name.upper()}": value for name, value in settings.items()},
     }
-    names = [*peers.bindings(), "providers-local", "edge"]
-    inline = InlineRegistry(names)
+    names = {*peers.bindings(), "providers-local", "edge"}
+    inline = InlineRegistry(names - {"providers", "providers-local"} if over_grpc else names)
     tracing = Tracing("fakes")
+    remote: list[Endpoint] = []
     for name, (full_name, add, servicer) in peers.bindings().items():
         binding = Binding(service=full_name, add=add, servicer=servicer, callers=frozenset({"edge"}))
         found = endpoints(binding, tracing)
         inline.add(name, found)
         if name == "providers":
             inline.add("providers-local", found)
+            remote = found
+    run_dir = Path(tempfile.mkdtemp(prefix="hr-"))  # a test's own is often too deep for a socket's path
+    address = f"unix:{run_dir}/providers.sock"
     runtime = Runtime(
         name="edge",
         env=env,
@@ -287,9 +331,15 @@ async def edge_between(tmp_path: Path, **settings: str) -> AsyncIterator[Peers]:
         tracing=Tracing("edge"),
         metrics=prometheus_client.CollectorRegistry(),
         inline=inline,
-        addresses={},
+        addresses={"providers": address, "providers-local": address},
     )
     async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        if over_grpc:
+            server = RpcServer(remote, max_message_bytes=runtime.settings.max_message_bytes)
+            await server.start([address])
+            stack.push_async_callback(server.stop, 0.5)
+            stack.push_async_callback(runtime.close)
         service: Service = await stack.enter_async_context(build(runtime))
         inline.add("edge", [each for binding in service.bindings for each in endpoints(binding, tracing)])
         assert service.start is not None

@@ -19,18 +19,24 @@ from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.router.v1 import gateway_pb2
 from kit.clock import SystemClock
 from kit.errors import GatewayError
+from kit.pricing.table import PriceTable
 from kit.secret import Secret
 from kit.telemetry.tracing import Tracing
 from services.providers.app import make_adapter
 from services.providers.config import ProvidersConfig, ProviderSettings
+from services.providers.custom import CustomAdapters
+from services.providers.fetch import MediaFetcher
 from services.providers.models import ModelLists
 from services.providers.registry import PROVIDERS
 from services.providers.server import ProviderServicer
 from services.providers.telemetry import AttemptTelemetry
 from services.providers.upstream import Timeouts, Upstream
+from tests.fakes.provider_sides import FIELDS, SIDES, Side
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from services.providers.registry import Provider
 
 Json = dict[str, Any]
 CALLER = caller_pb2.Caller(account_id="local", gateway_id="default")
@@ -101,8 +107,23 @@ def timeouts_message(**seconds: float) -> gateway_pb2.Timeouts:
 
 
 def chat_request(provider: str, model: str, *, stream: bool = False, **given: Any) -> pb.InvokeRequest:
-    """Write a call in the OpenAI chat dialect; `body` adds members, `headers` replaces the credential."""
-    headers: Mapping[str, str] = given.get("headers", {"authorization": "Bearer sk-test"})
+    """
+    Write a call in the OpenAI chat dialect.
+
+    Args:
+        provider: Slug.
+        model: As the tests name it, whatever the provider's naming; what follows a `+` steers the upstream.
+        stream: A stream is asked for.
+        given: `body` adds members, `headers` replaces the credential, `raw` replaces the body.
+    """
+    model, _, steer = model.partition("+")
+    side = SIDES.get(provider, Side())
+    model = side.model.format(model)
+    if stream and not side.usage_asked:
+        steer = f"{steer}+usage-always" if steer else "usage-always"
+    headers: dict[str, str] = dict(given.get("headers", {"authorization": "Bearer sk-test"}))
+    if steer:
+        headers["x-fake"] = steer.replace("+", ";")
     body: Json = {"model": f"{provider}/{model}", "messages": MESSAGES} | given.get("body", {})
     if stream:
         body["stream"] = True
@@ -119,20 +140,34 @@ def chat_request(provider: str, model: str, *, stream: bool = False, **given: An
         ),
         timeouts=given.get("timeouts"),
         strict_translation=given.get("strict", False),
+        operation=given.get("operation", ""),
     )
 
 
 def native_request(provider: str, path: str, **given: Any) -> pb.InvokeRequest:
-    """Write a native call."""
-    headers: Mapping[str, str] = given.get("headers", {"authorization": "Bearer sk-test"})
+    """
+    Write a native call.
+
+    Args:
+        provider: Slug.
+        path: As clients send it; what follows a `?` is the query.
+        given: `method`, `query`, `body` (bytes, or what becomes JSON), `headers`, `timeouts`; `steer` goes to
+            the upstream as directives.
+    """
+    headers: dict[str, str] = dict(given.get("headers", {"authorization": "Bearer sk-test"}))
+    if steer := given.get("steer"):
+        headers["x-fake"] = steer.replace("+", ";")
     body = given.get("body", b"")
+    path, _, query = path.partition("?")
     return pb.InvokeRequest(
         caller=CALLER,
         provider=provider,
         client_dialect=http_pb2.DIALECT_NATIVE,
         body=body if isinstance(body, bytes) else orjson.dumps(body),
         headers=[http_pb2.Header(name=name, value=value.encode()) for name, value in headers.items()],
-        native=pb.NativeTarget(method=given.get("method", "POST"), path=path, query=given.get("query", "")),
+        native=pb.NativeTarget(
+            method=given.get("method", "POST"), path=path, query=given.get("query", query)
+        ),
         timeouts=given.get("timeouts"),
     )
 
@@ -146,20 +181,18 @@ class ProviderHarness:
 
     async def invoke(self, request: pb.InvokeRequest) -> Invoked:
         """Run a call to its end; what is wrong before the head is raised."""
-        invoked = Invoked()
-        async for response in self.servicer.Invoke(request, None):
-            assert invoked.tail is None
-            if response.HasField("head"):
-                assert invoked.head is None
-                invoked.head = response.head
-            assert invoked.head is not None
-            if response.HasField("chunk"):
-                invoked.chunks.append(response.chunk.data)
-                if response.chunk.HasField("usage"):
-                    invoked.usages.append(response.chunk.usage)
-            if response.HasField("tail"):
-                invoked.tail = response.tail
-        return invoked
+        return await _invoked(self.servicer.Invoke(request, None))
+
+    async def upload(self, request: pb.InvokeRequest, pieces: Sequence[bytes]) -> Invoked:
+        """Run a call whose body comes in pieces, to its end."""
+
+        async def messages() -> AsyncIterator[pb.UploadRequest]:
+            yield pb.UploadRequest(invoke=request)
+            for piece in pieces:
+                yield pb.UploadRequest(data=piece)
+            yield pb.UploadRequest(last=True)
+
+        return await _invoked(self.servicer.Upload(messages(), None))
 
     async def failing(self, request: pb.InvokeRequest) -> GatewayError:
         """Run a call that must fail before its head, and return its error."""
@@ -170,6 +203,23 @@ class ProviderHarness:
         raise AssertionError("the call did not fail")
 
 
+async def _invoked(responses: AsyncIterator[pb.InvokeResponse]) -> Invoked:
+    invoked = Invoked()
+    async for response in responses:
+        assert invoked.tail is None
+        if response.HasField("head"):
+            assert invoked.head is None
+            invoked.head = response.head
+        assert invoked.head is not None
+        if response.HasField("chunk"):
+            invoked.chunks.append(response.chunk.data)
+            if response.chunk.HasField("usage"):
+                invoked.usages.append(response.chunk.usage)
+        if response.HasField("tail"):
+            invoked.tail = response.tail
+    return invoked
+
+
 @asynccontextmanager
 async def provider_harness(
     base_url: str,
@@ -177,24 +227,39 @@ async def provider_harness(
     timeouts: Timeouts = QUICK,
     operator_key: str | None = None,
     tracing: Tracing | None = None,
+    rows: Mapping[str, Provider] = PROVIDERS,
+    fetching: bool = False,
     **config: Any,
 ) -> AsyncIterator[ProviderHarness]:
-    """Run every provider of the registry in front of one upstream."""
+    """Run every provider of the registry, or of other rows, before one upstream; `fetching`: media too."""
     settings = replace(ProvidersConfig(), **config)
     registry = CollectorRegistry()
     key = Secret(operator_key) if operator_key else None
-    adapters = {
-        slug: make_adapter(row, ProviderSettings(slug=slug, base_url=URL(base_url), api_key=key), settings)
-        for slug, row in PROVIDERS.items()
-    }
     upstream = Upstream(settings)
+    adapters = {
+        slug: make_adapter(
+            row,
+            ProviderSettings(
+                slug=slug,
+                base_url=URL(base_url),
+                api_key=key,
+                **{name: FIELDS[name] for name in row.settings & FIELDS.keys()},
+            ),
+            settings,
+            MediaFetcher(upstream) if fetching else None,
+        )
+        for slug, row in rows.items()
+    }
     try:
         yield ProviderHarness(
             servicer=ProviderServicer(
                 adapters=adapters,
+                custom=CustomAdapters(settings),
                 upstream=upstream,
                 timeouts=timeouts,
                 models=ModelLists(upstream, timeouts, reuse_s=60.0, clock=SystemClock()),
+                prices=PriceTable(),
+                clock=SystemClock(),
                 telemetry=AttemptTelemetry(tracing or Tracing("providers"), registry),
                 log=structlog.get_logger(),
             ),

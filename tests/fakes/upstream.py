@@ -1,5 +1,5 @@
 """
-A steerable stand-in for OpenAI-like and Anthropic-like providers.
+A steerable stand-in for providers that speak like OpenAI, Anthropic, Gemini, Bedrock, Cohere or Workers AI.
 
     async with FakeUpstream() as upstream:
         ...                                # point a provider at upstream.url (or f"{upstream.url}/v1")
@@ -23,12 +23,16 @@ A directive is `key` or `key=value`; `%20`-style escapes are decoded in values.
     tools=N         the answer is N calls of the tool `get_weather` (or the request's first tool)
     tools-mixed     text before the tool calls
     no-usage        counts are left out
+    quiet           a path without a shape of its own says nothing of what arrived
+    usage-always    OpenAI: counts beside the finish reason of a stream, asked for or not
     cached=N        N of the input tokens are reported as read from a prompt cache
-    think           Anthropic: a thinking block before the text
+    structured      the answer is JSON: a call of the tool that the request forces, else the text
+    think           thoughts before the text, where the API has any
 
     status=N        an error of that status in the provider's shape; with
     error=…           its type (`context_length_exceeded`, `content_policy_violation`, `overloaded_error` …)
     message=…         its message
+    echo-key          its message and its headers tell the key that arrived, as careless providers do
     retry-after=…   `retry-after-ms=…`   headers of the error
     html            the error body is an HTML page
     redirect=URL    307 to URL
@@ -50,12 +54,14 @@ A directive is `key` or `key=value`; `%20`-style escapes are decoded in values.
     first-error=…   HTTP 200, and the first event is an error of that type
     error-after=N   after N content deltas an error event
 
+    binary=N        an answer of N bytes that are no text (`binary`), of the type audio/mpeg
     gzip  deflate   compress the body, and say so
     big=N           pad a plain answer to N bytes
 
-Paths, with or without `/v1`: chat/completions, completions, embeddings, models, messages,
-messages/count_tokens. Any other path answers 200 with a JSON description of what arrived: `method`, `path`,
-`query`, `headers` (pairs), `body_base64`.
+Paths that end in chat/completions, completions, embeddings, models, messages, messages/count_tokens; those of
+Gemini's `models/{model}:{method}`, Bedrock's `model/{model}/{method}`, Cohere's v2/chat, v2/embed, v2/rerank,
+and Workers AI's `run/{model}`; see `wires.py`. Any other path answers 200 with a JSON description of what
+arrived: `method`, `path`, `query`, `headers` (pairs), `body_base64`.
 
 Every answer carries `x-request-id`, `openai-organization`, `anthropic-organization-id`, `set-cookie`,
 `x-ratelimit-remaining-requests` and `x-multi` twice, so that header handling can be asserted.
@@ -66,6 +72,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 import zlib
 from collections import deque
 from dataclasses import dataclass, field
@@ -76,10 +83,13 @@ import orjson
 from aiohttp import web
 
 from tests.fakes import upstream_shapes as shapes
+from tests.fakes.wires import wire_of
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
+
+    from tests.fakes.wires import Wire
 
 Directives = dict[str, str]
 
@@ -90,6 +100,9 @@ _ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: 
     500: "api_error",
     529: "overloaded_error",
 }
+_IN_MODEL = re.compile(rb'"model": ?"[^"]*\+')
+_OVERLOADED = b"Overloaded."
+_KEYS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key", "x-amz-security-token")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -196,6 +209,16 @@ class FakeUpstream:
         return received
 
 
+def is_steered(body: bytes) -> bool:
+    """Tell whether a body has directives."""
+    return _IN_MODEL.search(body) is not None
+
+
+def binary(size: int) -> bytes:
+    """Return bytes that are no text."""
+    return (bytes(range(255, -1, -1)) * (size // 256 + 1))[:size]
+
+
 def _parse(text: str, *, separator: str) -> Directives:
     pairs = (item.strip().partition("=") for item in text.split(separator) if item.strip())
     return {key: unquote(value) for key, _, value in pairs}
@@ -209,8 +232,15 @@ def _from_model(body: bytes) -> Directives:
     return {}
 
 
+def _keys_of(received: Received) -> str:
+    """Give the credentials of a request, as they arrived."""
+    return " ".join([*filter(None, map(received.header, _KEYS)), received.query])
+
+
 async def _answer(request: web.Request, received: Received) -> web.StreamResponse:
     steer = received.directives
+    if "echo-key" in steer:
+        steer = {**steer, "message": f"Incorrect key: {_keys_of(received)}."}
     if "reset" in steer:
         return await _reset(request)
     if "slow" in steer:
@@ -219,20 +249,17 @@ async def _answer(request: web.Request, received: Received) -> web.StreamRespons
         await asyncio.Event().wait()
     if "redirect" in steer:
         return web.Response(status=307, headers={"location": steer["redirect"]})
-    kind = received.path.removeprefix("/v1").strip("/")
-    wire: shapes.Wire = (
-        "anthropic"
-        if kind.startswith("messages") or received.header("anthropic-version") is not None
-        else "openai"
-    )
+    if "binary" in steer:
+        return web.Response(body=binary(int(steer["binary"])), content_type="audio/mpeg")
+    names = frozenset(received.header_names())
+    wire = wire_of(received.path, names, _json_object(received.body), steer)
     if "status" in steer:
         return _error(steer, wire)
-    parsed = _json_object(received.body)
-    if kind in {"chat/completions", "completions", "messages"} and parsed.get("stream") is True:
-        return await _stream(request, steer, shapes.stream_events(kind, parsed, steer))
-    payload = shapes.plain_body(kind, parsed, steer)
+    if wire.events is not None:
+        return await _stream(request, steer, wire.events(), wire.stream_type)
+    payload = wire.plain()
     if payload is None:
-        payload = _description(received)
+        payload = {} if "quiet" in steer else _description(received)
     return await _plain(request, steer, orjson.dumps(payload))
 
 
@@ -267,7 +294,7 @@ def _headers(content_type: str) -> list[tuple[str, str]]:
     ]
 
 
-def _error(steer: Directives, wire: shapes.Wire) -> web.Response:
+def _error(steer: Directives, wire: Wire) -> web.Response:
     status = int(steer["status"])
     if "html" in steer:
         response = web.Response(
@@ -275,13 +302,16 @@ def _error(steer: Directives, wire: shapes.Wire) -> web.Response:
         )
     else:
         kind = steer.get("error") or _ERROR_TYPES.get(status, "api_error")
-        body = orjson.dumps(shapes.error_body(wire, kind, steer.get("message", f"Fake error {status}.")))
-        response = web.Response(status=status, body=body)
+        body = orjson.dumps(wire.error(status, kind, steer.get("message", f"Fake error {status}.")))
+        response = web.Response(status=status, body=body, headers=wire.error_headers(status))
         for name, value in _headers("application/json"):
             response.headers.add(name, value)
     for name in ("retry-after", "retry-after-ms"):
         if name in steer:
             response.headers[name] = steer[name]
+    if "echo-key" in steer:
+        response.headers["www-authenticate"] = f'Bearer error_description="{steer["message"]}"'
+        response.headers["x-rejected-key"] = steer["message"]
     return response
 
 
@@ -334,8 +364,10 @@ async def _before_body(response: web.StreamResponse, steer: Directives) -> None:
         await asyncio.sleep(int(steer["keep-alive-only"]) / 1000)
 
 
-async def _stream(request: web.Request, steer: Directives, events: list[shapes.Event]) -> web.StreamResponse:
-    response, compressor = _start(steer, "text/event-stream; charset=utf-8")
+async def _stream(
+    request: web.Request, steer: Directives, events: list[shapes.Event], content_type: str
+) -> web.StreamResponse:
+    response, compressor = _start(steer, content_type)
     response.enable_chunked_encoding()
     await response.prepare(request)
     await _before_body(response, steer)
@@ -347,8 +379,10 @@ async def _stream(request: web.Request, steer: Directives, events: list[shapes.E
         if event == shapes.STALL:
             await asyncio.Event().wait()
         data = event
+        if "echo-key" in steer and content_type.startswith("text/"):
+            data = event.replace(_OVERLOADED, steer["message"].encode())
         if compressor is not None:
-            data = compressor.compress(event) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         await _write(response, data, int(steer.get("split", 0)))
         if pace_s:
             await asyncio.sleep(pace_s)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Wire = Literal["openai", "anthropic"]
 Event = bytes
@@ -22,6 +26,8 @@ TEXT = "Hello from the fake upstream."
 MODELS = ("gpt-4o-mini", "gpt-4o", "text-embedding-3-small")
 CLAUDE_MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5")
 ARGUMENTS = '{"city":"Lisbon"}'
+THOUGHT = "Let me see."
+SIGNATURE = "c2lnbmF0dXJl"
 
 
 def error_body(wire: Wire, kind: str, message: str) -> Json:
@@ -69,7 +75,7 @@ def stream_events(kind: str, request: Json, steer: Steer) -> list[Event]:
     return _chat_events(request, steer) if kind == "chat/completions" else _completion_events(request, steer)
 
 
-def _text(request: Json, steer: Steer) -> str:
+def answer_text(request: Json, steer: Steer) -> str:
     if "words" in steer:
         return " ".join(f"w{index}" for index in range(int(steer["words"])))
     if "echo" in steer:
@@ -78,17 +84,24 @@ def _text(request: Json, steer: Steer) -> str:
     return steer.get("text", TEXT)
 
 
-def _pieces(text: str) -> list[str]:
+def obeying(steer: Steer, *, forced: bool) -> Steer:
+    """Steer to JSON where that was asked for: a call of the tool that the request forces, or the text."""
+    if "structured" not in steer:
+        return steer
+    return {**steer, "tools": "1"} if forced else {**steer, "text": ARGUMENTS}
+
+
+def text_pieces(text: str) -> list[str]:
     first, *rest = text.split(" ")
     return [first, *(f" {word}" for word in rest)]
 
 
-def _served(request: Json, steer: Steer) -> str:
+def served_model(request: Json, steer: Steer) -> str:
     return steer.get("served") or str(request.get("model", "")).partition("+")[0]
 
 
 def _openai_usage(text: str, steer: Steer) -> Json:
-    count = len(_pieces(text))
+    count = len(text_pieces(text))
     return {
         "prompt_tokens": INPUT_TOKENS,
         "completion_tokens": count,
@@ -98,7 +111,7 @@ def _openai_usage(text: str, steer: Steer) -> Json:
     }
 
 
-def _tool_calls(request: Json, steer: Steer) -> list[Json]:
+def made_calls(request: Json, steer: Steer) -> list[Json]:
     tools = request.get("tools") or [{"function": {"name": "get_weather"}}]
     name = tools[0].get("name") or tools[0]["function"]["name"]
     return [
@@ -108,16 +121,19 @@ def _tool_calls(request: Json, steer: Steer) -> list[Json]:
 
 
 def _chat(request: Json, steer: Steer) -> Json:
-    text, calls = _text(request, steer), _tool_calls(request, steer)
+    steer = obeying(steer, forced=False)
+    text, calls = answer_text(request, steer), made_calls(request, steer)
     message: Json = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
     if calls:
         message |= {"content": text if "tools-mixed" in steer else None, "tool_calls": calls}
+    if "think" in steer:
+        message["reasoning_content"] = THOUGHT
     finish = steer.get("finish") or ("tool_calls" if calls else "stop")
     answer: Json = {
         "id": "chatcmpl-fake",
         "object": "chat.completion",
         "created": 1_700_000_000,
-        "model": _served(request, steer),
+        "model": served_model(request, steer),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
         "service_tier": "default",
         "system_fingerprint": "fp_fake",
@@ -128,12 +144,12 @@ def _chat(request: Json, steer: Steer) -> Json:
 
 
 def _completion(request: Json, steer: Steer) -> Json:
-    text = _text(request, steer)
+    text = answer_text(request, steer)
     return {
         "id": "cmpl-fake",
         "object": "text_completion",
         "created": 1_700_000_000,
-        "model": _served(request, steer),
+        "model": served_model(request, steer),
         "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}],
         "usage": _openai_usage(text, steer),
     }
@@ -148,7 +164,7 @@ def _embeddings(request: Json, steer: Steer) -> Json:
     return {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(count)],
-        "model": _served(request, steer),
+        "model": served_model(request, steer),
         "usage": {"prompt_tokens": INPUT_TOKENS, "total_tokens": INPUT_TOKENS},
     }
 
@@ -164,10 +180,11 @@ def _anthropic_usage(steer: Steer, output: int) -> Json:
 
 
 def _message(request: Json, steer: Steer) -> Json:
-    text, calls = _text(request, steer), _tool_calls(request, steer)
+    steer = obeying(steer, forced=(request.get("tool_choice") or {}).get("type") in {"any", "tool"})
+    text, calls = answer_text(request, steer), made_calls(request, steer)
     content: list[Json] = []
     if "think" in steer:
-        content.append({"type": "thinking", "thinking": "Let me see.", "signature": "c2ln"})
+        content.append({"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE})
     if not calls or "tools-mixed" in steer:
         content.append({"type": "text", "text": text})
     content += [
@@ -183,11 +200,11 @@ def _message(request: Json, steer: Steer) -> Json:
         "id": "msg_fake",
         "type": "message",
         "role": "assistant",
-        "model": _served(request, steer),
+        "model": served_model(request, steer),
         "content": content,
         "stop_reason": steer.get("finish") or ("tool_use" if calls else "end_turn"),
         "stop_sequence": None,
-        "usage": _anthropic_usage(steer, len(_pieces(text))),
+        "usage": _anthropic_usage(steer, len(text_pieces(text))),
     }
 
 
@@ -196,39 +213,69 @@ def _sse(payload: Json, *, named: bool = False) -> Event:
     return head + b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
-def _steered(
-    before: list[Event], content: list[Event], after: list[Event], steer: Steer, wire: Wire
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaws:
+    """
+    How a wire format shows what goes wrong in the middle of a stream.
+
+    Attributes:
+        error: Makes the event that tells of an error of some type.
+        malformed: Bytes that are no event.
+        comment: A sign of life; empty: the format has none.
+        is_delta: Tells the events that hold content.
+    """
+
+    error: Callable[[str], Event]
+    malformed: Event
+    comment: Event
+    is_delta: Callable[[Event], bool]
+
+
+_BROKEN: Event = b'data: {"id": "broken\n\n'
+_OPENAI_FLAWS = Flaws(
+    error=lambda kind: _sse(error_body("openai", kind, "Overloaded.")),
+    malformed=_BROKEN,
+    comment=KEEP_ALIVE,
+    is_delta=lambda event: True,
+)
+_ANTHROPIC_FLAWS = Flaws(
+    error=lambda kind: _sse(error_body("anthropic", kind, "Overloaded."), named=True),
+    malformed=_BROKEN,
+    comment=b'event: ping\ndata: {"type": "ping"}\n\n',
+    is_delta=lambda event: b"content_block_delta" in event,
+)
+
+
+def steered(
+    before: list[Event], content: list[Event], after: list[Event], steer: Steer, flaws: Flaws
 ) -> list[Event]:
     """Apply what goes wrong in the middle of a stream."""
-    named = wire == "anthropic"
     if "first-error" in steer:
-        return [
-            _sse(error_body(wire, steer["first-error"] or "overloaded_error", "Overloaded."), named=named)
-        ]
+        return [flaws.error(steer["first-error"] or "overloaded_error")]
     events = [*before, *content, *after]
     for key, tail in (
         ("cut", [ABORT]),
         ("end", []),
         ("stall", [STALL]),
-        ("malformed", [b'data: {"id": "broken\n\n', *content, *after]),
-        ("error-after", [_sse(error_body(wire, "overloaded_error", "Overloaded."), named=named)]),
+        ("malformed", [flaws.malformed, *content, *after]),
+        ("error-after", [flaws.error("overloaded_error")]),
     ):
         if key in steer:
-            events = [*before, *_until(content, int(steer[key] or 1), wire), *tail]
-    if "comments" in steer:
-        comment = b'event: ping\ndata: {"type": "ping"}\n\n' if named else KEEP_ALIVE
-        events = [part for event in events for part in (comment, event)]
+            events = [*before, *_until(content, int(steer[key] or 1), flaws), *tail]
+    if "comments" in steer and flaws.comment:
+        events = [part for event in events for part in (flaws.comment, event)]
     return events
 
 
-def _until(content: list[Event], count: int, wire: Wire) -> list[Event]:
+def _until(content: list[Event], count: int, flaws: Flaws) -> list[Event]:
     """Return the events up to and with the `count`-th delta."""
-    deltas = [i for i, event in enumerate(content) if wire == "openai" or b"content_block_delta" in event]
+    deltas = [i for i, event in enumerate(content) if flaws.is_delta(event)]
     return content[: deltas[count - 1] + 1] if 0 < count <= len(deltas) else content
 
 
 def _chat_events(request: Json, steer: Steer) -> list[Event]:
-    text, calls = _text(request, steer), _tool_calls(request, steer)
+    steer = obeying(steer, forced=False)
+    text, calls = answer_text(request, steer), made_calls(request, steer)
     with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
 
     def chunk(delta: Json, finish: str | None = None, **extra: Any) -> Event:
@@ -237,8 +284,12 @@ def _chat_events(request: Json, steer: Steer) -> list[Event]:
 
     usage_null: Json = {"usage": None} if with_usage else {}
     content = (
-        [chunk({"content": piece}) for piece in _pieces(text)] if not calls or "tools-mixed" in steer else []
+        [chunk({"content": piece}) for piece in text_pieces(text)]
+        if not calls or "tools-mixed" in steer
+        else []
     )
+    if "think" in steer:
+        content.insert(0, chunk({"reasoning_content": THOUGHT}))
     for index, call in enumerate(calls):
         start = call | {"index": index, "function": call["function"] | {"arguments": ""}}
         content.append(chunk({"tool_calls": [start]}))
@@ -246,13 +297,14 @@ def _chat_events(request: Json, steer: Steer) -> list[Event]:
             chunk({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
             for part in (ARGUMENTS[:8], ARGUMENTS[8:])
         ]
-    after = [chunk({}, steer.get("finish") or ("tool_calls" if calls else "stop"))]
+    used: Json = {"usage": _openai_usage(text, steer)} if "usage-always" in steer else {}
+    after = [chunk({}, steer.get("finish") or ("tool_calls" if calls else "stop"), **used)]
     if with_usage and "no-usage" not in steer:
         after.append(_sse(_chunk_head(request, steer) | {"choices": [], "usage": _openai_usage(text, steer)}))
     if "no-done" not in steer:
         after.append(b"data: [DONE]\n\n")
     before = [chunk({"role": "assistant", "content": "", "refusal": None})]
-    return _steered(before, content, after, steer, "openai")
+    return steered(before, content, after, steer, _OPENAI_FLAWS)
 
 
 def _chunk_head(request: Json, steer: Steer) -> Json:
@@ -260,7 +312,7 @@ def _chunk_head(request: Json, steer: Steer) -> Json:
         "id": "chatcmpl-fake",
         "object": "chat.completion.chunk",
         "created": 1_700_000_000,
-        "model": _served(request, steer),
+        "model": served_model(request, steer),
         "service_tier": "default",
         "system_fingerprint": "fp_fake",
     }
@@ -273,8 +325,8 @@ def _completion_events(request: Json, steer: Steer) -> list[Event]:
     def chunk(piece: str, finish: str | None, **extra: Any) -> Event:
         return _sse(head | {"choices": [{"index": 0, "text": piece, "finish_reason": finish}]} | extra)
 
-    content = [chunk(piece, None) for piece in _pieces(text)]
-    return _steered([], content, [chunk("", "stop", usage=usage), b"data: [DONE]\n\n"], steer, "openai")
+    content = [chunk(piece, None) for piece in text_pieces(text)]
+    return steered([], content, [chunk("", "stop", usage=usage), b"data: [DONE]\n\n"], steer, _OPENAI_FLAWS)
 
 
 def _message_events(request: Json, steer: Steer) -> list[Event]:
@@ -289,7 +341,7 @@ def _message_events(request: Json, steer: Steer) -> list[Event]:
     after = [_sse({"type": "message_delta", "delta": delta, "usage": usage}, named=True)]
     if "no-done" not in steer:
         after.append(_sse({"type": "message_stop"}, named=True))
-    return _steered(before, content, after, steer, "anthropic")
+    return steered(before, content, after, steer, _ANTHROPIC_FLAWS)
 
 
 def _block_events(index: int, block: Json) -> list[Event]:
@@ -300,7 +352,7 @@ def _block_events(index: int, block: Json) -> list[Event]:
         "tool_use": block | {"input": {}},
     }[kind]
     deltas: dict[str, list[Json]] = {
-        "text": [{"type": "text_delta", "text": piece} for piece in _pieces(block.get("text", ""))],
+        "text": [{"type": "text_delta", "text": piece} for piece in text_pieces(block.get("text", ""))],
         "thinking": [
             {"type": "thinking_delta", "thinking": block.get("thinking", "")},
             {"type": "signature_delta", "signature": block.get("signature", "")},

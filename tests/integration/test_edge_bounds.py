@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -115,6 +116,68 @@ async def test_token_of_ours_in_a_query(peers: Peers, query: str) -> None:
 
     assert (400, 7001, []) == (status, told["internalCode"], peers.provider.requests)
     assert "hr_" not in told["message"]
+
+
+@pytest.mark.parametrize("token", [TOKEN, TOKEN.replace("_", "%5f"), TOKEN.replace("hr_", "%68r_")])
+async def test_token_of_ours_in_a_path(peers: Peers, token: str) -> None:
+    """Nor is one in a native path, which would be in the log as well."""
+    path = f"/v1/local/default/openai/{token}/v1/x"
+    status, told = await ask(peers, path, data=b"{}", headers=GATEWAY_AUTH)
+
+    assert (400, 7001, []) == (status, told["internalCode"], peers.provider.requests)
+    assert "hr_" not in told["message"]
+
+
+@pytest.mark.parametrize("path", ["fal", "fal/", "bedrock", "custom-mine"])
+async def test_a_provider_at_its_root(peers: Peers, path: str) -> None:
+    """Fal's clients name the address in a header, and nothing in the path."""
+    status, _ = await ask(peers, f"/v1/local/default/{path}", data=b"{}", headers=GATEWAY_AUTH)
+    request = peers.provider.requests[0]
+
+    assert (200, path.rstrip("/"), "") == (status, request.provider, request.native.path)
+
+
+@pytest.mark.parametrize("key", ["a%0d%0aevil:%20b", "a%00", "%C3%A9", "a%0a"])
+async def test_key_in_a_query_that_no_header_can_hold(peers: Peers, key: str) -> None:
+    """It would become a header on its way, and is refused before."""
+    path = f"/v1beta/models/openai/m:generateContent?key={key}"
+    status, told = await ask(peers, path, data=b'{"contents":[]}', headers=GATEWAY_AUTH)
+
+    assert (400, "INVALID_ARGUMENT", []) == (status, told["error"]["status"], peers.provider.requests)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/v1/models", "/v1/chat/completions", "/nope"])
+async def test_no_answer_names_a_library(peers: Peers, path: str) -> None:
+    """Who serves is us, and not which version of what."""
+    async with peers.client.get(path, headers=GATEWAY_AUTH) as answer:
+        assert "headrace" == answer.headers["server"]
+
+
+async def test_silent_providers_do_not_hold_up_the_list(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the same time, at the same time; the others' models are listed."""
+    monkeypatch.setattr("services.edge.pipeline.providers._LIST_TIMEOUT_S", 0.3)
+    peers.provider.silent = {"groq", "mistral", "cohere"}
+    began = time.monotonic()
+    async with peers.client.get("/v1/models", headers=GATEWAY_AUTH) as answer:
+        listed = {model["owned_by"] for model in (await answer.json())["data"]}
+
+    assert {"openai", "openrouter"} <= listed
+    assert not listed & peers.provider.silent
+    assert 0.3 <= time.monotonic() - began < 0.8
+
+
+async def test_models_through_a_gateway_that_a_token_may_not_use(peers: Peers) -> None:
+    """A token for one gateway lists nothing through another."""
+    peers.auth.restrictions.gateway_ids.append("other")
+    statuses = {}
+    for gateway in ("default", "other"):
+        path = f"/v1/local/{gateway}/compat/models"
+        async with peers.client.get(path, headers=GATEWAY_AUTH) as answer:
+            statuses[gateway] = answer.status
+
+    assert {"default": 403, "other": 200} == statuses
 
 
 async def test_a_query_of_others_passes_and_is_not_logged(peers: Peers) -> None:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.provider.v1 import provider_service_pb2
+from headrace.router.v1 import custom_provider_pb2, router_service_pb2
 from kit.errors import GatewayError, Reason
 from tests.fakes.edge_calls import ANSWER, failure, post
-from tests.fakes.peers import Peers, chunk, edge_between, head, tail
+from tests.fakes.peers import TOKEN, Peers, chunk, edge_between, head, tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+
+CACHED = {"cf-aig-authorization": TOKEN, "cf-aig-cache-ttl": "60"}
+NATIVE = "/v1/local/default"
 
 
 @pytest.fixture
@@ -86,3 +91,96 @@ async def test_errors_are_not_cached(peers: Peers) -> None:
     await asyncio.sleep(0.05)
 
     assert peers.cache.entries == {}
+
+
+CHOICES: list[dict[str, str]] = [
+    {"accept": "audio/mpeg"},
+    {"prefer": "wait"},
+    {"x-fal-target-url": "https://queue.fal.run/a"},
+    {"x-fal-target-url": "https://queue.fal.run/b"},
+    {"anthropic-beta": "a"},
+    {"x-amzn-bedrock-guardrailidentifier": "g"},
+    {"cf-aig-strict": "true"},
+]
+
+
+async def test_what_chooses_an_answer_is_part_of_the_question(peers: Peers) -> None:
+    """Same path, same body, another format, address or strictness: nobody gets the other's answer."""
+    for headers in ({}, *CHOICES):
+        await peers.client.post(f"{NATIVE}/fal/", data=b"{}", headers={**CACHED, **headers})
+    endpoints = [request.endpoint for request in peers.cache.looked_up]
+
+    assert "fal/" == endpoints[0]
+    assert len({*endpoints}) == 1 + len(CHOICES)
+
+
+async def test_what_chooses_nothing_is_no_part_of_the_question(peers: Peers) -> None:
+    """Two SDKs that ask the same share an answer."""
+    for headers in ({"accept": "*/*"}, {"accept": "application/json"}, {"user-agent": "x", "x-trace": "y"}):
+        await peers.client.post(f"{NATIVE}/openai/a?b=c", data=b"{}", headers={**CACHED, **headers})
+
+    assert ["openai/a?b=c"] * 3 == [request.endpoint for request in peers.cache.looked_up]
+
+
+async def test_another_address_of_an_accounts_provider_is_another_question(peers: Peers) -> None:
+    """An account that changes its own provider is not answered from what the old one said."""
+    for index, url in enumerate(("https://old.example", "https://new.example")):
+        custom = custom_provider_pb2.CustomProvider(slug="mine", base_url=url, enabled=True)
+        peers.router.steps = [router_service_pb2.Step(provider="custom-mine", model="m", custom=custom)]
+        path = f"{NATIVE}/custom-mine{index}/a"  # by another name, so that the plan is asked for again
+        await peers.client.post(path, data=b"{}", headers=CACHED)
+    lines = [request.endpoint.split("\n")[1] for request in peers.cache.looked_up]
+
+    assert len(set(lines)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("google-ai-studio/v1beta/models/m:streamGenerateContent?alt=sse", "text/event-stream"),
+        ("google-ai-studio/v1beta/models/m:streamGenerateContent", "application/json"),
+        (
+            "aws-bedrock/bedrock-runtime/us-east-1/model/m/converse-stream",
+            "application/vnd.amazon.eventstream",
+        ),
+        ("elevenlabs/v1/text-to-speech/v/stream", "audio/mpeg"),
+    ],
+)
+async def test_native_streams_are_not_cached(peers: Peers, path: str, content_type: str) -> None:
+    """That a stream was asked for may stand in the path; the log says so too."""
+    peers.provider.script = [head(200, content_type), chunk(b"a"), chunk(b"b"), tail()]
+    async with peers.client.post(f"{NATIVE}/{path}", data=b"{}", headers=CACHED) as answer:
+        assert b"ab" == await answer.read()
+    entry = await peers.entry()
+
+    assert ([], True) == (peers.cache.looked_up, entry.streamed)
+
+
+async def test_notes_of_a_translation_are_kept_with_the_answer(peers: Peers) -> None:
+    """What was dropped is told to whoever gets the answer from the cache, and to the log."""
+    peers.provider.script = [head(translation_notes=["dropped=seed", "dropped=user"]), chunk(ANSWER), tail()]
+    first = await post(peers, **{"cf-aig-cache-ttl": "60"})
+    second = await post(peers, **{"cf-aig-cache-ttl": "60"})
+    await peers.ledger.recorded.wait()
+    await asyncio.sleep(0.15)
+
+    assert ("HIT", "dropped=seed; dropped=user") == (
+        second[2]["cf-aig-cache-status"],
+        second[2]["cf-aig-translation"],
+    )
+    assert first[2]["cf-aig-translation"] == second[2]["cf-aig-translation"]
+    assert all(entry.translation_notes for entry in peers.ledger.entries.values())
+
+
+async def test_a_hit_costs_nothing_and_has_the_answers_type(peers: Peers) -> None:
+    """Whatever price the caller names: an answer of ours is free, and is what it was."""
+    peers.provider.script = [head(200, "audio/mpeg"), chunk(b"\x00\xff"), tail()]
+    headers = {**CACHED, "cf-aig-custom-cost": '{"total_cost": 2}'}
+    costs = []
+    for _ in range(2):
+        async with peers.client.post(f"{NATIVE}/cartesia/tts/bytes", data=b"{}", headers=headers) as answer:
+            assert ("audio/mpeg", b"\x00\xff") == (answer.content_type, await answer.read())
+            costs.append(answer.headers["cf-aig-cost"])
+        await asyncio.sleep(0.05)
+
+    assert ["2.000000000", "0.000000000"] == costs

@@ -259,6 +259,14 @@ class TestOutage:
             ("/v1/models?x=1", "openai"),
             ("/v1/messages", "anthropic"),
             ("/v1/local/default/compat/messages", "anthropic"),
+            ("/v1/local/default/compat/v1/messages/count_tokens", "anthropic"),
+            ("/v1/audio/speech", "openai"),
+            ("/v1/local/default/compat/v1/images/edits", "openai"),
+            ("/v1beta/models/openai/x:generateContent?key=x", "google"),
+            ("/v1/local/default/compat/v1beta/models", "google"),
+            ("/v1/models/openai/x:countTokens", "google"),
+            ("/v1/models/ollama/llama3:latest", "openai"),
+            ("/v1/local/default/google-ai-studio/v1beta/models/x:generateContent", "gateway"),
             ("/v1/local/default/openai/v1/chat/completions", "gateway"),
             ("/client/v4/accounts/local/ai-gateway/gateways", "gateway"),
         ],
@@ -278,6 +286,7 @@ class TestOutage:
         expected = {
             "openai": {"message": message, "type": "api_error", "code": "http_503", "param": None},
             "anthropic": {"type": "api_error", "message": message},
+            "google": {"code": 503, "message": message, "status": "UNAVAILABLE"},
             "gateway": [{"code": 7000, "message": message}],
         }
         assert expected[shape] == body["error"]

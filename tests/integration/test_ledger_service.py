@@ -21,12 +21,12 @@ from headrace.ledger.v1 import log_entry_pb2
 from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from kit.errors import GatewayError, Reason
 from kit.ids import uuid7
+from kit.pricing.pricer import Pricer
+from kit.pricing.table import PriceTable
 from services.edge.spool.config import SpoolConfig
 from services.edge.spool.sender import LedgerSender
 from services.ledger.app import build
 from services.ledger.metrics import LedgerMetrics
-from services.ledger.price_table import PriceTable
-from services.ledger.pricing import Pricer
 from services.ledger.server import LedgerServicer
 from services.ledger.store_sqlite import open_store
 from tests.fakes.one_service import OneService, serve
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 
     from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceAsyncStub
-    from services.ledger.core.cost import PriceList
+    from kit.pricing.cost import PriceList
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,12 +102,13 @@ async def test_an_entry_comes_back_with_its_cost(ledger: LedgerServiceAsyncStub)
 
 
 async def test_an_unknown_cost_is_absent(ledger: LedgerServiceAsyncStub) -> None:
-    """An unknown model has no cost at all, and a cost that the caller put in is not believed."""
-    entry = _entry("id-1", provider="mine", cost=usage_pb2.Cost(nano_usd=5))
-    await _record(ledger, [entry])
+    """An unknown model has no cost at all, unless whoever recorded it knew one."""
+    await _record(ledger, [_entry("id-1", provider="mine")])
+    await _record(ledger, [_entry("id-2", provider="mine", cost=usage_pb2.Cost(nano_usd=5))])
 
-    found = await ledger.Get(pb.GetRequest(account_id="acme", id="id-1"))
-    assert not found.entry.HasField("cost")
+    unknown = await ledger.Get(pb.GetRequest(account_id="acme", id="id-1"))
+    known = await ledger.Get(pb.GetRequest(account_id="acme", id="id-2"))
+    assert (False, 5) == (unknown.entry.HasField("cost"), known.entry.cost.nano_usd)
 
 
 async def test_a_batch_can_be_sent_again(ledger: LedgerServiceAsyncStub) -> None:
@@ -211,7 +212,7 @@ async def test_an_entry_that_cannot_be_priced_has_no_cost(tmp_path: Path) -> Non
 
     assert (3, False) == (answer.recorded_count, priced)
     assert 2 == registry.get_sample_value("headrace_ledger_unpriced_entries_total")
-    assert ["id-1", "id-2"] == [line["id"] for line in lines if line["log_level"] == "error"]
+    assert ["openai"] * 2 == [line["provider"] for line in lines if line["log_level"] == "error"]
 
 
 async def test_what_is_not_there_is_not_found(ledger: LedgerServiceAsyncStub) -> None:
@@ -330,8 +331,8 @@ import prometheus_client, structlog
 from pathlib import Path
 from headrace.ledger.v1 import ledger_service_pb2 as pb, log_entry_pb2
 from services.ledger.metrics import LedgerMetrics
-from services.ledger.price_table import PriceTable
-from services.ledger.pricing import Pricer
+from kit.pricing.table import PriceTable
+from kit.pricing.pricer import Pricer
 from services.ledger.server import LedgerServicer
 from services.ledger.store_sqlite import open_store
 

@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"HEADRACE_[A-Z0-9_]+[A-Z0-9]")
 CLASSES = (CliConfig, *(cls for group in CONFIGS.values() for cls in group))
 
 
-@pytest.mark.parametrize("script", ["gen_protos.py", "gen_config_docs.py"])
+@pytest.mark.parametrize("script", ["gen_protos.py", "gen_config_docs.py", "gen_provider_docs.py"])
 def test_up_to_date(script: str) -> None:
     """Generating again changes nothing."""
     done = subprocess.run(

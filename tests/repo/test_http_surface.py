@@ -20,6 +20,7 @@ def documented() -> str:
 def test_every_route_is_documented() -> None:
     """Each path of the table of routes is in the table of endpoints."""
     paths = [f"`/v1/{endpoint}`" for endpoint in routes._COMPAT]
+    paths += [f"`{call}`" for call in routes._GEMINI]
     paths += [f"`/{path}`" for path in routes._OPERATIONS]
     paths += [f"`…/logs/{{id}}/{part}`".replace("/`", "`") for part in routes._LOG_PARTS]
     paths += [f"`{_LOGS}`", f"`{_ACCOUNT}/compat/…`", f"`{_ACCOUNT}/{{provider}}/{{path}}`"]

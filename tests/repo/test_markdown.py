@@ -21,6 +21,7 @@ REQUIRED = (
     "proto/README.md",
     "tests/README.md",
     "docs/clients.md",
+    "docs/compatibility.md",
     "docs/configuration.md",
     "docs/errors.md",
     "docs/openai-compatibility.md",

@@ -100,6 +100,15 @@ class TestTable:
         assert found["providers-local"].argv[2:] == ("services", "providers", "--only", "local")
         assert "local" not in found["providers"].argv
 
+    @pytest.mark.parametrize(
+        ("topology", "name"), [(Topology(), "providers"), (Topology(inline=True), "headrace")]
+    )
+    def test_providers_that_the_operator_added(self, topology: Topology, name: str) -> None:
+        """They are served beside those that are known."""
+        env = {**ENV, "HEADRACE_PROVIDER_CUSTOM_NEON_BASE_URL": "https://llm.neon.example/v1"}
+
+        assert {"openai", "custom-neon"} <= set(specs(topology, env)[name].argv)
+
     def test_inline(self) -> None:
         """One process listens where each service would."""
         found = specs(Topology(inline=True))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.providers.dialects.json_edit import insert_member, member_span, replace_member
+from services.providers.dialects.json_edit import insert_member, member_span, remove_member, replace_member
 
 VALUES = st.recursive(
     st.none()
@@ -64,6 +64,31 @@ def test_insert_keeps_every_byte(body: bytes) -> None:
     assert {**document, "added": [1, 2]} == orjson.loads(edited)
     comma = b"," if document else b""
     assert body == edited.replace(comma + b'"added":[1, 2]', b"")
+
+
+@given(body=objects())
+def test_remove_keeps_the_others(body: bytes) -> None:
+    """Without a member the others are what they were, and putting it in and taking it out changes nothing."""
+    document = orjson.loads(body)
+
+    for name in ("model", "added"):
+        rest = {key: value for key, value in document.items() if key != name}
+        assert rest == orjson.loads(remove_member(body, name))
+    assert body == remove_member(insert_member(body, document, "added", b"[1, 2]"), "added")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"x":{"a":1}}', b"{}"),
+        (b'{ "x" : 1 , "a": {"x": 2}}', b'{ "a": {"x": 2}}'),
+        (b'{"a": "x", "x":[1,{"x":"}"}] }', b'{"a": "x" }'),
+        (b'{"x":1,"a":2,"\\u0078":3,"b":"x"}', b'{"a":2,"b":"x"}'),
+    ],
+)
+def test_remove(body: bytes, expected: bytes) -> None:
+    """A member goes wherever it stands, twice if it is there twice; one of that name further down stays."""
+    assert expected == remove_member(body, "x")
 
 
 def test_last_duplicate_wins() -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.providers.dialects.anthropic_messages import MessagesStream
+from services.providers.dialects.anthropic.same import MessagesStream
 from services.providers.dialects.failures import FailureClass
 from services.providers.dialects.native import native_stream, read_native_answer
-from services.providers.dialects.openai_responses import ResponsesStream
+from services.providers.dialects.openai_responses.same import ResponsesStream
 from services.providers.dialects.usage import UsageCounts
 
 if TYPE_CHECKING:

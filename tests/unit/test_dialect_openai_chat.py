@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import GatewayError, Reason
-from services.providers.dialects import anthropic_messages, openai_chat, openai_embeddings, openai_responses
+from services.providers.dialects import openai_embeddings
+from services.providers.dialects.anthropic import same as anthropic_messages
 from services.providers.dialects.failures import FailureClass
+from services.providers.dialects.openai_chat import same as openai_chat
+from services.providers.dialects.openai_responses import same as openai_responses
 from services.providers.dialects.usage import UsageCounts
 
 ODD = b'{ "messages" : [{"role":"user","content":"\\u00e9\xc3\xa9"}],\n\t"model" : "openai\\/gpt" , "temperature":1.0e0, "x":{"model":1} }'
@@ -59,6 +62,24 @@ def test_hosts_without_stream_options() -> None:
     body = b'{"model":"m","stream":true}'
 
     assert body == openai_chat.prepare_request(body, "m", stream=True, meter_usage=False).body
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (b',"stream_options":{"include_usage":true}', b""),
+        (b',"stream_options":{"include_usage":false, "x":1}', b',"stream_options":{"x":1}'),
+        (b',"stream_options":{"x":1}', b',"stream_options":{"x":1}'),
+        (b',"stream_options":null', b',"stream_options":null'),
+    ],
+)
+def test_a_host_is_not_sent_what_it_refuses(options: bytes, expected: bytes) -> None:
+    """Where usage comes unasked and asking is an error, the wish of clients that always ask is left out."""
+    body = b'{"model":"m","stream":true%s}'
+
+    prepared = openai_chat.prepare_request(body % options, "m", stream=True, meter_usage=False)
+
+    assert (body % expected, False) == (prepared.body, prepared.injected_usage)
 
 
 @pytest.mark.parametrize(("n", "choices"), [(b"3", 3), (b"1", 1), (b"null", 1), (b'"x"', 1), (b"0", 1)])

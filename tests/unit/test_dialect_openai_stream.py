@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from services.providers.dialects.failures import FailureClass
-from services.providers.dialects.openai_chat_stream import OpenAIStream
+from services.providers.dialects.openai_chat.same_stream import OpenAIStream
 from services.providers.dialects.usage import UsageCounts
 
 ROLE = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"gpt-5.4","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}\n\n'

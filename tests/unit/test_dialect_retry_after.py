@@ -42,6 +42,31 @@ NOW_S = 1_445_412_420.0  # Wed, 21 Oct 2015 07:27:00 GMT
             },
             30.0,
         ),
+        ({"retry-after": "1m30s"}, 90.0),
+        # Azure
+        ({"retry-after-ms": "500"}, 0.5),
+        ({"x-ratelimit-reset-requests": "17"}, 17.0),
+        # Cerebras
+        (
+            {
+                "x-ratelimit-reset-requests-day": "33011.4",
+                "x-ratelimit-remaining-requests-day": "9500",
+                "x-ratelimit-reset-tokens-minute": "11.4",
+                "x-ratelimit-remaining-tokens-minute": "0",
+            },
+            11.4,
+        ),
+        # OpenAI, by the day
+        ({"x-ratelimit-reset-tokens_usage_based": "9ms"}, 0.009),
+        # OpenRouter, and what is common elsewhere
+        ({"x-ratelimit-reset": "1445412480000"}, 60.0),
+        ({"x-ratelimit-reset": "1445412480"}, 60.0),
+        ({"x-ratelimit-reset": "1445412000"}, 0.0),
+        ({"ratelimit-reset": "5"}, 5.0),
+        # Mistral
+        ({"ratelimitbysize-reset": "34"}, 34.0),
+        ({"x-ratelimit-reset": "tomorrow"}, None),
+        ({"x-ratelimit-reset-requests": ""}, None),
     ],
 )
 def test_every_form(headers: dict[str, str], expected: float | None) -> None:
@@ -60,7 +85,13 @@ def test_durations(value: str, expected: float | None) -> None:
 
 @given(
     name=st.sampled_from(
-        ["retry-after", "retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"]
+        [
+            "retry-after",
+            "retry-after-ms",
+            "x-ratelimit-reset",
+            "x-ratelimit-reset-tokens",
+            "anthropic-ratelimit-tokens-reset",
+        ]
     ),
     value=st.text(max_size=40),
 )

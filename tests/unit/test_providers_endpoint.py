@@ -25,7 +25,7 @@ def _native(endpoint: Endpoint, path: str, query: str = "") -> str:
         (OPENAI, None, "chat/completions", "https://api.openai.com/v1/chat/completions"),
         (OPENAI, None, "v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
         (OPENAI, None, "/v1/responses", "https://api.openai.com/v1/responses"),
-        (OPENAI, None, "v1", "https://api.openai.com/v1/v1"),
+        (OPENAI, None, "v1", "https://api.openai.com/v1"),
         (OPENAI, "http://127.0.0.1:9", "chat/completions", "http://127.0.0.1:9/v1/chat/completions"),
         (OPENAI, "http://127.0.0.1:9/", "v1/models", "http://127.0.0.1:9/v1/models"),
         (OPENAI, "http://h/openai/v1", "v1/models", "http://h/openai/v1/models"),
@@ -51,7 +51,11 @@ def test_path_and_query_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["..", "a/../b", "a/./b", "%2e%2e/a", "a/.%2E", "a b", "a\tb", "a\r\nb", "a#b", "a?b", "é"]
+    "path",
+    [
+        *("..", "a/../b", "a/./b", "%2e%2e/a", "a/.%2E", "a b", "a\tb", "a\r\nb", "a#b", "a?b", "é"),
+        *("a/..%2fb", "a%2F..%2Fb", "a/..%5cb", "a\\..\\b", "a/..;/b"),
+    ],
 )
 def test_paths_that_are_refused(path: str) -> None:
     """A path that leaves its base, or cannot stand in a request line, is refused."""
@@ -81,6 +85,25 @@ def test_methods_that_are_refused(method: str) -> None:
         Endpoint(OPENAI).native(NativeTarget(method=method, path="x", query=""))
 
     assert Reason.METHOD_NOT_ALLOWED is raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "expected"),
+    [
+        (None, "org/model", "https://router.example/models/org/model"),
+        (None, "v1/chat/completions", "https://router.example/v1/chat/completions"),
+        (None, "models", "https://router.example/v1/models"),
+        ("http://h", "org/model", "http://h/models/org/model"),
+        ("http://h", "v1/responses", "http://h/v1/responses"),
+    ],
+)
+def test_two_addresses(override: str | None, path: str, expected: str) -> None:
+    """Where native paths have an address of their own, those that begin with a version do not go there."""
+    base, native = URL("https://router.example/v1"), URL("https://router.example/models")
+    endpoint = Endpoint(base, URL(override) if override else None, native_url=native)
+
+    assert expected == _native(endpoint, path)
+    assert path.removeprefix("v1/") == endpoint.bare(path)
 
 
 def test_host() -> None:

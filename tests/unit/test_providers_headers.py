@@ -149,3 +149,15 @@ def test_quota_headers() -> None:
         ("anthropic-ratelimit-requests-limit", b"5"),
         ("retry-after", b"3"),
     ] == quota_headers(received)
+
+
+def test_nothing_of_a_websocket_is_offered() -> None:
+    """Case 154: no provider is ever offered to deflate a socket's messages: they could not be metered."""
+    received = [
+        ("sec-websocket-extensions", b"permessage-deflate; client_max_window_bits"),
+        ("sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        ("upgrade", b"websocket"),
+        ("x-kept", b"1"),
+    ]
+
+    assert [("x-kept", "1")] == request_headers(received, drop=NOTHING)

@@ -16,14 +16,25 @@ from kit.clock import SystemClock
 from kit.errors import GatewayError, Reason
 from kit.generation import WatchHub
 from services.router.config import RouterConfig
+from services.router.core.custom_provider import CustomProvider
 from services.router.core.gateway import Gateway, GatewaySettings, absent, is_gateway_id
-from services.router.core.plan import Catalogue, PlanRequest, Step, plan
+from services.router.core.plan import Catalogue, PlanRequest, Step, own_provider, plan
 from services.router.server import RouterServicer
 from tests.fakes.gateway_store import MemoryGatewayStore
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CATALOGUE = Catalogue(providers=frozenset({"openai", "anthropic", "local"}))
 GATEWAY = Gateway(account_id="acme", id="default", settings=GatewaySettings(), created_at=NOW, updated_at=NOW)
+OWN = CustomProvider(
+    account_id="acme",
+    slug="mine",
+    base_url="https://llm.example/v1",
+    name="Mine",
+    headers=(),
+    enabled=True,
+    created_at=NOW,
+    updated_at=NOW,
+)
 
 
 def _compat(model: str, *, authenticated: bool = True) -> PlanRequest:
@@ -52,6 +63,69 @@ def test_a_native_path_is_one_step_without_model(provider: str) -> None:
     request = PlanRequest(authenticated=True, provider=provider)
 
     assert (Step(provider=provider, model=None),) == plan(request, GATEWAY, CATALOGUE).steps
+
+
+@pytest.mark.parametrize("name", ["xai", "grok"])
+def test_another_name_of_a_provider_is_that_provider(name: str) -> None:
+    """A step names the provider by its slug, whichever name the client used."""
+    catalogue = Catalogue(providers=frozenset({"grok"}), aliases={"xai": "grok"})
+
+    assert (Step(provider="grok", model="grok-3"),) == plan(
+        _compat(f"{name}/grok-3"), GATEWAY, catalogue
+    ).steps
+    native = PlanRequest(authenticated=True, provider=name)
+    assert (Step(provider="grok", model=None),) == plan(native, GATEWAY, catalogue).steps
+
+
+def test_an_accounts_own_provider_is_in_its_step() -> None:
+    """What the account stored goes with the step, on compat and on native paths."""
+    native = PlanRequest(authenticated=True, provider="custom-mine")
+
+    assert (Step(provider="custom-mine", model="a/b", custom=OWN),) == plan(
+        _compat("custom-mine/a/b"), GATEWAY, CATALOGUE, OWN
+    ).steps
+    assert (Step(provider="custom-mine", model=None, custom=OWN),) == plan(
+        native, GATEWAY, CATALOGUE, OWN
+    ).steps
+
+
+@pytest.mark.parametrize("own", [None, replace(OWN, enabled=False), replace(OWN, slug="other")])
+def test_a_provider_that_an_account_has_not_is_invalid(own: CustomProvider | None) -> None:
+    """One that is unknown, switched off or another one is refused by its name."""
+    with pytest.raises(GatewayError) as caught:
+        plan(_compat("custom-mine/x"), GATEWAY, CATALOGUE, own)
+
+    assert (Reason.INVALID_PROVIDER, {"provider": "custom-mine"}) == (
+        caught.value.reason,
+        caught.value.metadata,
+    )
+
+
+def test_the_operators_provider_comes_first() -> None:
+    """A slug that the operator uses never leads to an account's own address."""
+    catalogue = Catalogue(providers=frozenset({"custom-mine"}))
+
+    assert own_provider(_compat("custom-mine/x"), GATEWAY, catalogue) == ""
+    assert (Step(provider="custom-mine", model="x"),) == plan(
+        _compat("custom-mine/x"), GATEWAY, catalogue, OWN
+    ).steps
+
+
+@pytest.mark.parametrize(
+    ("request_", "slug"),
+    [
+        (_compat("custom-mine/x"), "mine"),
+        (PlanRequest(authenticated=True, provider="custom-a-b"), "a-b"),
+        (_compat("custom-mine/x", authenticated=False), ""),
+        (_compat("openai/x"), ""),
+        (_compat("custom-/x"), ""),
+        (_compat("custom-A/x"), ""),
+        (_compat("custom-" + "a" * 51 + "/x"), ""),
+    ],
+)
+def test_what_a_plan_has_to_know_of(request_: PlanRequest, slug: str) -> None:
+    """Only who may come in, and names what could be there, has it looked for."""
+    assert slug == own_provider(request_, GATEWAY, CATALOGUE)
 
 
 def _error(request: PlanRequest) -> GatewayError:
@@ -197,6 +271,7 @@ async def test_planning_never_fails_in_another_way(
     await store.ensure(mine)
     servicer = RouterServicer(
         store=store,
+        custom_providers=store.custom_providers,
         hub=WatchHub(1),
         catalogue=Catalogue(providers=providers),
         config=RouterConfig(),

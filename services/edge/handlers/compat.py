@@ -1,5 +1,5 @@
 """
-Calls in a dialect of ours to any provider: `{provider}/{model}` in the body says which.
+Calls in a dialect of ours to any provider: `{provider}/{model}` in the body or the path says which.
 """
 
 from __future__ import annotations
@@ -10,51 +10,57 @@ import orjson
 
 from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
+from services.edge.handlers import gemini
 from services.edge.pipeline.exchange import Exchange
+from services.edge.wire import multipart
 
 if TYPE_CHECKING:
     from services.edge.headers import RequestHeaders
+    from services.edge.routes import Route
 
 __all__ = ["check_model", "exchange"]
 
 _LONGEST_MODEL = 256  # far above any real name; bounds what decisions are kept under
+_COUNT_TOKENS = "count_tokens"
 
 
 def exchange(
-    *,
-    account_id: str,
-    gateway_id: str,
-    endpoint: str,
-    dialect: http_pb2.Dialect.ValueType,
-    headers: RequestHeaders,
-    body: bytes,
-    max_messages: int,
+    route: Route, *, query: str, headers: RequestHeaders, body: bytes, max_messages: int
 ) -> Exchange:
     """
     Read a call as far as the gateway needs to.
 
+    Args:
+        route: What is called.
+        query: Query string of the request.
+        headers: Its headers, sorted.
+        body: Its body.
+        max_messages: Longest conversation that is taken.
+
     Raises:
         GatewayError: BAD_CHAT_FORMAT; what is needed is not there or is of the wrong type.
     """
-    parsed = parse(body)
-    model = parsed.get("model")
-    if not isinstance(model, str) or not model:
-        raise _bad("model", '`model` must be text such as "openai/gpt-4o-mini".')
+    operation = route.operation
+    if route.dialect == http_pb2.DIALECT_GEMINI:
+        gemini.check(parse(body), max_messages)
+        operation, streamed = gemini.operation(operation, query)
+        model = route.rest
+    elif route.dialect == http_pb2.DIALECT_OPENAI_OTHER and multipart.is_form(headers.content_type):
+        model, streamed = _read_form(headers.content_type, body)
+    else:
+        model, streamed = _read_json(route, body, max_messages)
     check_model(model)
-    streamed = parsed.get("stream")
-    if streamed is not None and not isinstance(streamed, bool):
-        raise _bad("stream", "`stream` must be true or false.")
-    _CHECKS[dialect](parsed, max_messages)
     return Exchange(
-        account_id=account_id,
-        gateway_id=gateway_id,
+        account_id=route.account_id,
+        gateway_id=route.gateway_id,
         # On these paths the credential's place may hold a token of ours, which `headers` has set apart.
         token=headers.gateway_token or headers.own_token,
-        dialect=dialect,
-        endpoint=endpoint,
+        dialect=route.dialect,
+        operation=operation,
+        endpoint=route.endpoint,
         requested_model=model,
         body=body,
-        streamed=bool(streamed),
+        streamed=streamed,
         headers=headers,
     )
 
@@ -88,22 +94,48 @@ def parse(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+def _read_json(route: Route, body: bytes, max_messages: int) -> tuple[str, bool]:
+    """Give the model, and whether a stream is asked for."""
+    parsed = parse(body)
+    model = parsed.get("model")
+    if not isinstance(model, str) or not model:
+        raise _bad_model()
+    streamed = parsed.get("stream")
+    if streamed is not None and not isinstance(streamed, bool):
+        raise _bad("stream", "`stream` must be true or false.")
+    _CHECKS[route.dialect](parsed, max_messages)
+    if route.dialect == http_pb2.DIALECT_OPENAI_OTHER:
+        # Speech has a word of its own for a stream of events.
+        streamed = streamed or parsed.get("stream_format") == "sse"
+    return model, bool(streamed) and route.operation != _COUNT_TOKENS
+
+
+def _read_form(content_type: str, body: bytes) -> tuple[str, bool]:
+    found = multipart.fields(content_type, body, ("model", "stream"))
+    model = found.get("model", "")
+    if not model:
+        raise _bad_model()
+    return model, found.get("stream", "").lower() == "true"
+
+
 def _check_chat(parsed: dict[str, Any], max_messages: int) -> None:
     messages = parsed.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _bad("messages", "`messages` must be a list with at least one message.")
-    if len(messages) > max_messages:
-        raise GatewayError(
-            Reason.TOO_LARGE,
-            f"`messages` has {len(messages)} entries; at most {max_messages} are taken.",
-            param="messages",
-            limit=str(max_messages),
-        )
+    _check_length("messages", messages, max_messages)
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise _bad(f"messages.{index}", f"`messages[{index}]` must be an object.")
         if not isinstance(message.get("role"), str):
             raise _bad(f"messages.{index}.role", f"`messages[{index}].role` must be text.")
+
+
+def _check_responses(parsed: dict[str, Any], max_messages: int) -> None:
+    asked = parsed.get("input")
+    if isinstance(asked, list):
+        _check_length("input", asked, max_messages)
+    elif asked is not None and not isinstance(asked, str):
+        raise _bad("input", "`input` must be text or a list.")
 
 
 def _check_embeddings(parsed: dict[str, Any], _: int) -> None:
@@ -113,10 +145,31 @@ def _check_embeddings(parsed: dict[str, Any], _: int) -> None:
         raise GatewayError(Reason.UNSUPPORTED, "Embeddings cannot be streamed.", param="stream")
 
 
+def _check_nothing(_: dict[str, Any], __: int) -> None:
+    """The provider, whose own dialect it is, judges everything."""
+
+
 _CHECKS = {
     http_pb2.DIALECT_OPENAI_CHAT: _check_chat,
+    http_pb2.DIALECT_ANTHROPIC_MESSAGES: _check_chat,
+    http_pb2.DIALECT_OPENAI_RESPONSES: _check_responses,
     http_pb2.DIALECT_OPENAI_EMBEDDINGS: _check_embeddings,
+    http_pb2.DIALECT_OPENAI_OTHER: _check_nothing,
 }
+
+
+def _check_length(param: str, entries: list[Any], most: int) -> None:
+    if len(entries) > most:
+        raise GatewayError(
+            Reason.TOO_LARGE,
+            f"`{param}` has {len(entries)} entries; at most {most} are taken.",
+            param=param,
+            limit=str(most),
+        )
+
+
+def _bad_model() -> GatewayError:
+    return _bad("model", '`model` must be text such as "openai/gpt-4o-mini".')
 
 
 def _bad(param: str, message: str) -> GatewayError:

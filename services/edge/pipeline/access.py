@@ -16,16 +16,17 @@ from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
 from kit import tokens
 from kit.decisions import DecisionCache, Fetched
 from kit.errors import GatewayError, Reason
+from kit.providers import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from headrace.common.v1 import lifetime_pb2
     from kit.service import Runtime
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.exchange import Exchange
 
-__all__ = ["Access", "Admission"]
+__all__ = ["Access", "Admission", "check_gateway", "may_use"]
 
 Principal = auth_service_pb2.Principal
 Plan = router_service_pb2.PlanResponse
@@ -176,19 +177,48 @@ def _check(principal: Principal, gateway_id: str, step: router_service_pb2.Step)
     if auth_service_pb2.PERMISSION_AI_GATEWAY_RUN not in principal.permissions:
         raise _lacks(auth_service_pb2.PERMISSION_AI_GATEWAY_RUN)
     narrowed = principal.restrictions
-    model = f"{step.provider}/{step.model}"
-    for wanted, allowed, what in (
-        (gateway_id, narrowed.gateway_ids, "gateway"),
-        (step.provider, narrowed.providers, "provider"),
-        (model, narrowed.models, "model"),
-    ):
-        if allowed and wanted not in allowed:
-            raise GatewayError(
-                Reason.PERMISSION_DENIED,
-                f"This token may not use the {what} {wanted!r}.",
-                resource=what,
-                id=wanted,
-            )
+    if not (narrowed.gateway_ids or narrowed.providers or narrowed.models):
+        return
+    check_gateway(principal, gateway_id)
+    if not _allows(narrowed.providers, step.provider):
+        raise _may_not_use("provider", step.provider)
+    if not _allows(narrowed.models, model := f"{step.provider}/{step.model}"):
+        raise _may_not_use("model", model)
+
+
+def check_gateway(principal: Principal, gateway_id: str) -> None:
+    """
+    Check that a token's restrictions let it use a gateway.
+
+    Raises:
+        GatewayError: PERMISSION_DENIED.
+    """
+    named = principal.restrictions.gateway_ids
+    if named and gateway_id not in named:
+        raise _may_not_use("gateway", gateway_id)
+
+
+def may_use(principal: Principal, provider: str, model: str) -> bool:
+    """Say whether a token's restrictions let it use a model, named as the provider names it."""
+    narrowed = principal.restrictions
+    return _allows(narrowed.providers, provider) and _allows(narrowed.models, f"{provider}/{model}")
+
+
+def _allows(named: Sequence[str], wanted: str) -> bool:
+    """Say whether a restriction names something; it may use another name of the provider."""
+    return not named or wanted in named or wanted in map(_canonical, named)
+
+
+def _canonical(name: str) -> str:
+    """Give a provider's name, or a model's, with the provider as steps name it."""
+    provider, slash, model = name.partition("/")
+    return f"{canonical(provider)}{slash}{model}"
+
+
+def _may_not_use(what: str, name: str) -> GatewayError:
+    return GatewayError(
+        Reason.PERMISSION_DENIED, f"This token may not use the {what} {name!r}.", resource=what, id=name
+    )
 
 
 def _lacks(permission: auth_service_pb2.Permission.ValueType) -> GatewayError:

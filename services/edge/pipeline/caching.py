@@ -14,18 +14,30 @@ from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from headrace.common.v1 import http_pb2, usage_pb2
 from kit import tokens
 from kit.errors import GatewayError
+from services.edge import headers as names
 
 if TYPE_CHECKING:
-    from headrace.common.v1 import caller_pb2
     from headrace.router.v1 import gateway_pb2, router_service_pb2
     from kit.service import Runtime
     from services.edge.config import EdgeConfig
+    from services.edge.pipeline.access import Admission
     from services.edge.pipeline.exchange import Exchange, HeaderList, Progress
 
 __all__ = ["Caching"]
 
 # Stores that may wait at once; a cache that does not keep up loses answers rather than memory of ours.
 _STORES_AT_ONCE = 256
+
+# Headers by which clients choose between answers to one call: a format, a version, another address.
+_CHOOSING = frozenset(
+    {
+        "accept", "anthropic-beta", "anthropic-version", "cartesia-version", "openai-beta", "prefer",
+        "x-fal-target-url",
+    }
+)  # fmt: skip
+_CHOOSING_PREFIX = "x-amzn-bedrock-"
+# What SDKs and tools accept that choose nothing.
+_ANY_FORMAT = frozenset({b"*/*", b"application/json"})
 
 
 class Caching:
@@ -39,20 +51,23 @@ class Caching:
 
     def ttl_s(self, exchange: Exchange, settings: gateway_pb2.GatewaySettings) -> int:
         """Give how long the answer to a request may be kept, in seconds; 0 for not at all."""
-        if exchange.streamed or (exchange.native is not None and exchange.native.method != "POST"):
+        if exchange.streamed or exchange.upload is not None:
+            return 0
+        if exchange.native is not None and exchange.native.method != "POST":
             return 0
         return exchange.options.effective_cache_ttl_s(settings.cache_ttl.seconds)
 
     async def lookup(
-        self, exchange: Exchange, caller: caller_pb2.Caller, step: router_service_pb2.Step
+        self, exchange: Exchange, admission: Admission
     ) -> cache_service_pb2.LookupResponse | None:
         """Look for an answer; None when the cache is away."""
+        step = admission.plan.steps[0]
         request = cache_service_pb2.LookupRequest(
-            caller=caller,
+            caller=admission.caller,
             custom_key=exchange.options.cache_key,
             provider=step.provider,
             model=step.model,
-            endpoint=_endpoint(exchange),
+            endpoint=_endpoint(exchange, step, strict=exchange.strict(admission.plan.settings)),
             credential_digest=_credential_digest(exchange),
             body=exchange.body,
             read=not exchange.options.skip_cache,
@@ -67,6 +82,9 @@ class Caching:
         """Begin to store an answer; nothing waits for it."""
         if len(self._storing) >= _STORES_AT_ONCE:
             return
+        if progress.notes:
+            # What was lost in the answer's making was lost for whoever gets it later, too.
+            headers = [*headers, (names.TRANSLATION, "; ".join(progress.notes))]
         entry = cache_service_pb2.Entry(
             status=progress.status,
             headers=[
@@ -96,12 +114,26 @@ class Caching:
             self._log.debug("store failed", reason=error.reason)
 
 
-def _endpoint(exchange: Exchange) -> str:
-    """Give the whole of what is called; an exchange's own `endpoint` is cut for the log."""
-    if exchange.native is None:
-        return exchange.endpoint
-    path = f"{exchange.provider}/{exchange.native.path}"
-    return f"{path}?{exchange.native.query}" if exchange.native.query else path
+def _endpoint(exchange: Exchange, step: router_service_pb2.Step, *, strict: bool) -> str:
+    """
+    Give all that an answer depends on beside model, key and body.
+
+    Lines follow each other, since a path and a header's value hold no line feed. An exchange's own `endpoint`
+    is cut for the log.
+    """
+    lines = [exchange.endpoint]
+    if (native := exchange.native) is not None:
+        path = f"{exchange.provider}/{native.path}"
+        lines = [f"{path}?{native.query}" if native.query else path]
+    for name, value in exchange.headers.forwarded:
+        if (name in _CHOOSING or name.startswith(_CHOOSING_PREFIX)) and value not in _ANY_FORMAT:
+            lines.append(f"{name}: {value.decode('latin-1')}")
+    if strict:
+        lines.append(names.STRICT)
+    if step.HasField("custom"):
+        # The account may have its provider call another address by now.
+        lines.append(hashlib.sha256(step.custom.SerializeToString(deterministic=True)).hexdigest())
+    return "\n".join(lines)
 
 
 def _credential_digest(exchange: Exchange) -> bytes:

@@ -13,14 +13,44 @@ from typing import TYPE_CHECKING, Protocol
 from headrace.ledger.v1 import log_entry_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from headrace.common.v1 import http_pb2, usage_pb2
     from headrace.provider.v1 import provider_service_pb2
+    from headrace.router.v1 import gateway_pb2
     from kit.errors import GatewayError
     from services.edge.headers import Options, RequestHeaders
 
-__all__ = ["Exchange", "Progress", "Sink"]
+__all__ = ["Exchange", "Progress", "Sink", "Upload"]
 
 HeaderList = list[tuple[str, str]]
+
+
+class Upload(Protocol):
+    """
+    A body that is sent on as it comes. It can be read once.
+
+    Attributes:
+        length: Its length, where the client told it.
+        size: How much of it came so far.
+        keep_bytes: How much of its beginning is to be kept, for the log.
+        head: Its beginning.
+        error: Why it ended before its end.
+    """
+
+    length: int | None
+    size: int
+    keep_bytes: int
+    error: GatewayError | None
+
+    @property
+    def head(self) -> bytes:
+        """Its beginning."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body piece by piece. Raises `error` when it broke off or is too long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +63,13 @@ class Exchange:
         gateway_id: Gateway in the URL, or `default`.
         token: The gateway token that was presented; empty for none.
         dialect: Dialect of the body and of the answer.
+        operation: Which of the dialect's calls, where it has more than one.
         endpoint: What was called, such as `compat/chat/completions`; logged, and part of the cache key.
         requested_model: `{provider}/{model}` as the client wrote it; empty on native calls.
         provider: Provider in the URL of a native call; empty elsewhere.
         native: Method and path of a native call.
-        body: The body, unchanged.
+        body: The body, unchanged; empty when there is an `upload`.
+        upload: The body of a native call that is sent on as it comes.
         streamed: Whether the client asked for a stream.
         headers: The request's headers, sorted.
     """
@@ -47,10 +79,12 @@ class Exchange:
     token: str
     dialect: http_pb2.Dialect.ValueType
     endpoint: str
+    operation: str = ""
     requested_model: str = ""
     provider: str = ""
     native: provider_service_pb2.NativeTarget | None = None
     body: bytes = b""
+    upload: Upload | None = None
     streamed: bool = False
     headers: RequestHeaders
 
@@ -58,6 +92,10 @@ class Exchange:
     def options(self) -> Options:
         """What the gateway is asked to do."""
         return self.headers.options
+
+    def strict(self, settings: gateway_pb2.GatewaySettings) -> bool:
+        """Say whether what cannot be translated is an error; the request's own word wins."""
+        return settings.strict_translation if self.options.strict is None else self.options.strict
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,6 +135,7 @@ class Progress:
     finish_reason: str = ""
     content_type: str = ""
     usage: usage_pb2.Usage | None = None
+    cost: usage_pb2.Cost | None = None
     notes: tuple[str, ...] = ()
     attempts: list[log_entry_pb2.Attempt] = field(default_factory=list)
     response_size: int = 0

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headrace.common.v1 import http_pb2, usage_pb2
+from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
 from kit.ids import uuid7
 from services.edge import headers as names
+from services.edge.pipeline.billing import billing_headers
 from services.edge.pipeline.exchange import Progress
 from services.edge.pipeline.relay import Attempt, Failed, Whole
 from services.edge.wire.errors import HTTP
@@ -155,6 +156,8 @@ class Pipeline:
         keep = settings.collect_payloads if options.collect_payload is None else options.collect_payload
         progress.keep_bodies = collect and keep
         progress.payload_bytes = self._config.payload_bytes
+        if exchange.upload is not None:
+            exchange.upload.keep_bytes = progress.payload_bytes if progress.keep_bodies else 0
         progress.logged = collect
         self._recorder.begin(exchange, progress)
         return admission
@@ -163,7 +166,7 @@ class Pipeline:
         ttl_s = self._caching.ttl_s(exchange, admission.plan.settings)
         found = None
         if ttl_s:
-            found = await self._caching.lookup(exchange, admission.caller, admission.plan.steps[0])
+            found = await self._caching.lookup(exchange, admission)
             if found is not None and found.HasField("entry"):
                 await self._answer_from_cache(exchange, found.entry, progress, sink)
                 return
@@ -181,7 +184,11 @@ class Pipeline:
     async def _answer_from_cache(
         self, exchange: Exchange, entry: cache_service_pb2.Entry, progress: Progress, sink: Sink
     ) -> None:
-        headers = [(header.name, header.value.decode("latin-1")) for header in entry.headers]
+        kept = [(header.name, header.value.decode("latin-1")) for header in entry.headers]
+        headers = [header for header in kept if header[0] != names.TRANSLATION]
+        progress.notes = tuple(
+            note for name, value in kept if name == names.TRANSLATION for note in value.split("; ")
+        )
         progress.cached = True
         progress.status = entry.status
         progress.provider = entry.provider
@@ -204,18 +211,25 @@ class Pipeline:
             attempt = Attempt(
                 progress,
                 sink,
-                _own_headers(progress),
+                lambda: _own_headers(progress),
                 finish=lambda: self._finish(exchange, progress),
+                streamed=exchange.streamed,
                 keep_bytes=self._config.max_cached_bytes if keep else 0,
             )
-            outcome = await attempt.run(
-                self._providers.invoke(step.provider, request), may_fail=index + 1 < len(steps)
-            )
+            if exchange.upload is None:
+                answers = self._providers.invoke(step.provider, request)
+            else:
+                answers = self._providers.upload(step.provider, request, exchange.upload)
+            # What was sent on while it came is not there for another step.
+            may_fail = index + 1 < len(steps) and exchange.upload is None
+            outcome = await attempt.run(answers, may_fail=may_fail)
             if not isinstance(outcome, Failed):
                 if outcome is not None:
                     progress.sent(outcome.body)
                 return outcome, attempt
             failed = outcome
+            if exchange.upload is not None:
+                break
         raise failed.error
 
     def _invoke_request(
@@ -231,12 +245,19 @@ class Pipeline:
             provider=step.provider,
             model=step.model,
             client_dialect=exchange.dialect,
+            operation=exchange.operation,
             body=exchange.body,
             stream=exchange.streamed,
-            headers=[http_pb2.Header(name=name, value=value) for name, value in exchange.headers.forwarded],
             native=exchange.native,
-            strict_translation=settings.strict_translation if options.strict is None else options.strict,
+            strict_translation=exchange.strict(settings),
         )
+        # In place: a list of messages made first takes several times as long.
+        for name, value in exchange.headers.forwarded:
+            request.headers.add(name=name, value=value)
+        if step.HasField("custom"):
+            request.custom.CopyFrom(step.custom)
+        if exchange.upload is not None and exchange.upload.length is not None:
+            request.headers.add(name="content-length", value=str(exchange.upload.length).encode())
         if options.byok_alias or settings.byok_only:
             request.credential.alias = options.byok_alias
             request.credential.request_only = settings.byok_only
@@ -277,4 +298,6 @@ def _own_headers(progress: Progress) -> HeaderList:
         headers.append((names.MODEL, model))
     if progress.notes:
         headers.append((names.TRANSLATION, "; ".join(progress.notes)))
+    if progress.finished:
+        headers += billing_headers(progress)
     return headers

@@ -5,11 +5,12 @@ Which process speaks for which provider.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
 from headrace.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
 from kit.errors import GatewayError
-from kit.providers import LOCAL, SLUGS
+from kit.providers import LOCAL, SLUGS, operator_custom
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from headrace.common.v1 import caller_pb2
     from kit.service import Runtime
+    from services.edge.pipeline.exchange import Upload
 
 __all__ = ["Providers"]
 
@@ -29,7 +31,8 @@ class Providers:
 
     def __init__(self, runtime: Runtime, *, local_model: bool) -> None:
         self._log = runtime.log("providers")
-        self._slugs = tuple(slug for slug in SLUGS if local_model or slug != LOCAL)
+        known = (*SLUGS, *operator_custom(runtime.env))
+        self._slugs = tuple(slug for slug in known if local_model or slug != LOCAL)
         shared = provider_service_pb2_grpc.ProviderServiceStub(runtime.channel("providers"))
         self._shared = shared
         channels = _own_channels(runtime, self._slugs)
@@ -47,9 +50,39 @@ class Providers:
             self._own.get(slug, self._shared).Invoke(request),
         )
 
-    async def models(self, caller: caller_pb2.Caller) -> list[provider_service_pb2.Model]:
-        """List the models of all providers; one that does not answer is left out."""
-        lists = await asyncio.gather(*(self._models_of(slug, caller) for slug in self._slugs))
+    async def upload(
+        self, slug: str, request: provider_service_pb2.InvokeRequest, body: Upload
+    ) -> AsyncIterator[provider_service_pb2.InvokeResponse]:
+        """
+        Make one attempt at a provider, with a body that is sent on as it comes.
+
+        Raises:
+            GatewayError: Also when the body could not be read to its end.
+        """
+        task, whole = asyncio.current_task(), False
+        answers = self._own.get(slug, self._shared).Upload(_messages(request, body))
+        try:
+            async with aclosing(answers):  # type: ignore[type-var]  # a generator in both topologies
+                async for answer in answers:
+                    whole = whole or answer.HasField("tail")
+                    yield answer
+        except (GatewayError, asyncio.CancelledError):
+            if task is not None and task.cancelling():
+                raise
+            # A call that is answered before its body is whole ends in an error of its own, after the answer;
+            # one whose body breaks off is cancelled without a word on why.
+            if whole:
+                return
+            if body.error is None:
+                raise
+            raise body.error from None
+
+    async def models(
+        self, caller: caller_pb2.Caller, slug: str | None = None
+    ) -> list[provider_service_pb2.Model]:
+        """List the models of one provider, or of all; one that does not answer is left out."""
+        slugs = self._slugs if slug is None else [known for known in self._slugs if known == slug]
+        lists = await asyncio.gather(*(self._models_of(each, caller) for each in slugs))
         return [model for models in lists for model in models]
 
     async def _models_of(self, slug: str, caller: caller_pb2.Caller) -> list[provider_service_pb2.Model]:
@@ -60,6 +93,15 @@ class Providers:
         except GatewayError as error:
             self._log.debug("models not listed", provider=slug, reason=error.reason)
             return []
+
+
+async def _messages(
+    request: provider_service_pb2.InvokeRequest, body: Upload
+) -> AsyncIterator[provider_service_pb2.UploadRequest]:
+    yield provider_service_pb2.UploadRequest(invoke=request)
+    async for data in body.pieces():
+        yield provider_service_pb2.UploadRequest(data=data)
+    yield provider_service_pb2.UploadRequest(last=True)
 
 
 def _own_channels(runtime: Runtime, slugs: tuple[str, ...]) -> dict[str, grpc.aio.Channel]:

@@ -15,11 +15,20 @@ from headrace.ledger.v1 import log_entry_pb2
 from kit.telemetry.tracing import current_trace_id
 
 if TYPE_CHECKING:
+    from kit.pricing.pricer import Pricer
     from services.edge.pipeline.exchange import Exchange, Progress
 
 __all__ = ["Recorder", "Spool"]
 
 _NANO = 1_000_000_000
+_EVENT_STREAM = "text/event-stream"
+_CUSTOM_PRICES = {
+    "per_token_in": "input_token_nano_usd",
+    "per_token_out": "output_token_nano_usd",
+    "per_cache_read_token": "cache_read_token_nano_usd",
+    "per_cache_write_token": "cache_write_token_nano_usd",
+    "total_cost": "total_nano_usd",
+}
 
 
 class Spool(Protocol):
@@ -35,8 +44,9 @@ class Spool(Protocol):
 class Recorder:
     """Turns what happened into log entries."""
 
-    def __init__(self, spool: Spool, log: Any) -> None:
+    def __init__(self, spool: Spool, pricer: Pricer, log: Any) -> None:
         self._spool = spool
+        self._pricer = pricer
         self._log = log
 
     def begin(self, exchange: Exchange, progress: Progress) -> None:
@@ -53,20 +63,40 @@ class Recorder:
 
     def finish(self, exchange: Exchange, progress: Progress) -> None:
         """Keep the log entry. Called before the last byte of the answer is sent."""
+        custom = self._custom_cost(exchange, progress)
+        progress.cost = self._pricer.cost(
+            provider=progress.provider,
+            models=(progress.served_model, progress.target_model),
+            usage=progress.usage,
+            custom=custom,
+            cached=progress.cached,
+            at_us=progress.started_ns // 1000,
+        )
         entry = progress.entry
         if entry is None:
             return
-        _add_outcome(entry, progress)
+        _add_outcome(entry, exchange, progress)
         if progress.usage is not None:
             entry.usage.CopyFrom(progress.usage)
+        if progress.cost is not None:
+            entry.cost.CopyFrom(progress.cost)
+        if custom is not None:
+            entry.custom_cost.CopyFrom(custom)
         if progress.keep_bodies:
             _add_payload(entry, exchange, progress)
+        self._spool.finish(progress.log_id, entry.SerializeToString())
+
+    def _custom_cost(self, exchange: Exchange, progress: Progress) -> log_entry_pb2.CustomCost | None:
+        prices = exchange.options.custom_cost
+        if prices is None:
+            return None
         try:
-            _add_custom_cost(entry, exchange.options.custom_cost)
+            made = {_CUSTOM_PRICES[name]: round(price * _NANO) for name, price in prices.items()}
+            return log_entry_pb2.CustomCost(**made)
         except (ValueError, OverflowError) as error:
             # Prices are bounded where they are read; an entry is worth more than being right about that.
             self._log.error("custom cost left out", log_id=progress.log_id, exc_info=error)
-        self._spool.finish(progress.log_id, entry.SerializeToString())
+            return None
 
 
 def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
@@ -93,7 +123,7 @@ def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
     return entry
 
 
-def _add_outcome(entry: log_entry_pb2.LogEntry, progress: Progress) -> None:
+def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
     elapsed_ns = int((time.perf_counter() - progress.started_s) * _NANO)
     entry.duration.seconds, entry.duration.nanos = divmod(elapsed_ns, _NANO)
     entry.provider = progress.provider
@@ -107,6 +137,9 @@ def _add_outcome(entry: log_entry_pb2.LogEntry, progress: Progress) -> None:
     entry.finish_reason = progress.finish_reason
     entry.response_content_type = progress.content_type
     entry.response_size = progress.response_size
+    if exchange.upload is not None:
+        entry.request_size = exchange.upload.size
+        entry.streamed = progress.content_type.startswith(_EVENT_STREAM)
     entry.attempts.extend(progress.attempts)
     entry.translation_notes.extend(progress.notes)
 
@@ -114,21 +147,9 @@ def _add_outcome(entry: log_entry_pb2.LogEntry, progress: Progress) -> None:
 def _add_payload(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
     limit = progress.payload_bytes
     response = progress.captured()
-    entry.payload.request = exchange.body[:limit]
-    entry.payload.request_complete = len(exchange.body) <= limit
+    upload = exchange.upload
+    body, size = (exchange.body, len(exchange.body)) if upload is None else (upload.head, upload.size)
+    entry.payload.request = body[:limit]
+    entry.payload.request_complete = size <= limit
     entry.payload.response = response
     entry.payload.response_complete = len(response) == progress.response_size
-
-
-def _add_custom_cost(entry: log_entry_pb2.LogEntry, prices: dict[str, Any] | None) -> None:
-    if prices is None:
-        return
-    fields = {
-        "per_token_in": "input_token_nano_usd",
-        "per_token_out": "output_token_nano_usd",
-        "per_cache_read_token": "cache_read_token_nano_usd",
-        "per_cache_write_token": "cache_write_token_nano_usd",
-        "total_cost": "total_nano_usd",
-    }
-    made = {fields[name]: round(price * _NANO) for name, price in prices.items()}
-    entry.custom_cost.CopyFrom(log_entry_pb2.CustomCost(**made))

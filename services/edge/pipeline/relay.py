@@ -55,24 +55,27 @@ class Attempt:
         self,
         progress: Progress,
         sink: Sink,
-        own_headers: HeaderList,
+        own_headers: Callable[[], HeaderList],
         *,
         finish: Callable[[], None],
+        streamed: bool = False,
         keep_bytes: int = 0,
     ) -> None:
         """
         Args:
             progress: Gets what is learned.
             sink: Gets the bytes.
-            own_headers: The gateway's own headers of the answer.
+            own_headers: Gives the gateway's own headers of an answer that begins.
             finish: Records the request. Called when all is known of an answer that is under way, and before
                 its last bytes are written: a client that has them may close, or we may die.
+            streamed: Whether a stream was asked for, whatever its format is.
             keep_bytes: Longest body to keep for the cache, where it does not come in one piece.
         """
         self._progress = progress
         self._sink = sink
         self._own_headers = own_headers
         self._finish = finish
+        self._streamed = streamed
         self._keep_bytes = keep_bytes
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -159,6 +162,9 @@ class Attempt:
         if chunk.HasField("usage"):
             self._progress.usage = chunk.usage
         data = chunk.data
+        if self._streamed and not self._begun and self._length is None and self._progress.status < 400:
+            # Nobody who asked for a stream waits for a second piece before seeing the first.
+            await self._open()
         if self._begun and self._held is None and not self._completes(data):
             await self._send(data)
         else:
@@ -219,7 +225,7 @@ class Attempt:
 
     async def _open(self) -> None:
         self._begun = True
-        headers = [*self._headers, *self._own_headers]
+        headers = [*self._headers, *self._own_headers()]
         await self._sink.begin(self._progress.status, headers, self._dialect)
 
     async def _end(

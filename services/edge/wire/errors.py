@@ -2,8 +2,7 @@
 What an error looks like to an HTTP client.
 
 `HTTP` is total: a test compares it with `Reason`. Codes are the public product's where it has one for the
-case. Every body has the shape that its client parses; on OpenAI dialects the gateway's own members stand
-beside OpenAI's `error` object.
+case. Every body has the shape that its client parses, with the gateway's own members beside it.
 """
 
 from __future__ import annotations
@@ -46,6 +45,24 @@ _RATE = "rate_limit_error"
 _API = "api_error"
 _OVERLOADED = "overloaded_error"
 
+# Google's own words, `google.rpc.Code`, by HTTP status.
+_GOOGLE_STATUS: Mapping[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    408: "DEADLINE_EXCEEDED",
+    409: "ALREADY_EXISTS",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
 HTTP: Mapping[Reason, HttpError] = {
     Reason.INTERNAL: HttpError(500, 7000, _API),
     Reason.INVALID_REQUEST: HttpError(400, 7001, _INVALID),
@@ -85,11 +102,11 @@ def body(error: GatewayError, dialect: http_pb2.Dialect.ValueType, *, status: in
         dialect: The client's.
         status: HTTP status of the answer, where it is not the reason's.
     """
-    if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
-        return orjson.dumps(_anthropic(error))
-    if dialect == http_pb2.DIALECT_GEMINI:
-        return orjson.dumps(_google(error))
     envelope = _envelope(error, status)
+    if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
+        return orjson.dumps({**_anthropic(error), **_without_error(envelope)})
+    if dialect == http_pb2.DIALECT_GEMINI:
+        return orjson.dumps({**_google(error, status), **_without_error(envelope)})
     if dialect != http_pb2.DIALECT_NATIVE:
         envelope["error"] = _openai(error)
     return orjson.dumps(envelope)
@@ -108,14 +125,15 @@ def stream_event(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> by
     """
     Give the server-sent event that tells a client that its stream broke off; None when there is none.
 
-    In OpenAI's chat stream an `error` object in place of a chunk makes its SDKs raise; in Anthropic's and in
-    that of OpenAI's responses it is the event `error`. None is followed by the dialect's normal end.
+    In OpenAI's chat stream and in Gemini's an `error` object in place of a chunk makes SDKs raise, where
+    Google's looks at how the event begins; in Anthropic's and in that of OpenAI's responses it is the event
+    `error`. None is followed by the dialect's normal end.
     """
     if dialect == http_pb2.DIALECT_ANTHROPIC_MESSAGES:
         return b"event: error\ndata: " + orjson.dumps(_anthropic(error)) + b"\n\n"
     if dialect == http_pb2.DIALECT_GEMINI:
         return b"data: " + orjson.dumps(_google(error)) + b"\n\n"
-    if dialect == http_pb2.DIALECT_OPENAI_CHAT:
+    if dialect in (http_pb2.DIALECT_OPENAI_CHAT, http_pb2.DIALECT_OPENAI_OTHER):
         return b"data: " + orjson.dumps({"error": _openai(error)}) + b"\n\n"
     if dialect == http_pb2.DIALECT_OPENAI_RESPONSES:
         told = {"type": "error", **_openai(error), "error": _openai(error)}
@@ -136,8 +154,22 @@ def _anthropic(error: GatewayError) -> dict[str, Any]:
     return {"type": "error", "error": {"type": HTTP[error.reason].kind, "message": error.message}}
 
 
-def _google(error: GatewayError) -> dict[str, Any]:
-    return {"error": {"code": HTTP[error.reason].status, "message": error.message, "status": error.reason}}
+def _google(error: GatewayError, status: int | None = None) -> dict[str, Any]:
+    code = status or HTTP[error.reason].status
+    reason = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": error.reason,
+        "domain": "headrace",
+        "metadata": {"param": error.metadata["param"]} if "param" in error.metadata else {},
+    }
+    told = {"code": code, "message": error.message, "status": _GOOGLE_STATUS.get(code, "UNKNOWN")}
+    return {"error": {**told, "details": [reason]}}
+
+
+def _without_error(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Give what can stand beside another dialect's `error`."""
+    del envelope["error"]
+    return envelope
 
 
 def _envelope(error: GatewayError, status: int | None) -> dict[str, Any]:

@@ -5,11 +5,12 @@ What an adapter is, and what all adapters do alike: headers, credentials and nat
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from kit import tokens
 from kit.errors import GatewayError, Reason
 from kit.telemetry import names
+from services.providers.adapters.places import native_place
 from services.providers.call import ClientDialect, ErrorAnswer, Exchange, Reading
 from services.providers.credentials import credential_headers
 from services.providers.dialects.failures import classify, error_message
@@ -18,17 +19,27 @@ from services.providers.dialects.retry_after import parse_retry_after
 from services.providers.headers import request_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kit.secret import Secret
+    from services.providers.adapters.places import NativePlace
     from services.providers.call import Call
     from services.providers.endpoint import Endpoint
     from services.providers.headers import HeaderList
+    from services.providers.model_row import ModelRow
     from services.providers.registry import Provider
 
-__all__ = ["Adapter", "ModelRow", "native_exchange", "outgoing_headers", "unsupported"]
+    ErrorReader = Callable[[int, bytes, Mapping[str, str]], ErrorAnswer]
 
-ModelRow = tuple[str, int | None]  # name, longest input in tokens
+__all__ = [
+    "Adapter",
+    "native_exchange",
+    "outgoing_headers",
+    "read_own_error",
+    "unsupported",
+]
+
+MeteredApi = Literal["openai", "anthropic", "gemini"]
 
 _NOTHING: frozenset[str] = frozenset()
 _SET_BY_ADAPTER = tokens.CREDENTIAL_HEADERS | {"content-type"}
@@ -40,6 +51,11 @@ _OPERATIONS = {
     "messages": names.OPERATION_CHAT,
     "completions": names.OPERATION_TEXT_COMPLETION,
     "embeddings": names.OPERATION_EMBEDDINGS,
+    # Gemini's, after the model's name.
+    "generateContent": names.OPERATION_GENERATE_CONTENT,
+    "streamGenerateContent": names.OPERATION_GENERATE_CONTENT,
+    "embedContent": names.OPERATION_EMBEDDINGS,
+    "batchEmbedContents": names.OPERATION_EMBEDDINGS,
 }
 
 
@@ -101,34 +117,58 @@ def outgoing_headers(call: Call, provider: Provider, operator_key: Secret | None
 
 
 def native_exchange(
-    call: Call, provider: Provider, endpoint: Endpoint, operator_key: Secret | None
+    call: Call,
+    provider: Provider,
+    endpoint: Endpoint,
+    operator_key: Secret | None,
+    *,
+    place: NativePlace | None = None,
+    api: MeteredApi | None = None,
+    read_error: ErrorReader | None = None,
 ) -> Exchange:
     """
     Relay a native call: method, path, query, body and headers as the client sent them.
+
+    Args:
+        call: The call, with a target.
+        provider: Whose it is.
+        endpoint: What its path is joined to.
+        operator_key: Used when the call brings none.
+        place: Where it goes, when the adapter knows better.
+        api: Whose API its path is of, likewise.
+        read_error: Reads what its errors are, where they have a shape of their own.
 
     Raises:
         GatewayError: CREDENTIAL_MISSING, INVALID_REQUEST or METHOD_NOT_ALLOWED.
     """
     assert call.native is not None
-    path = call.native.path.strip("/").removeprefix("v1/")
     credential = credential_headers(call, provider.auth, operator_key=operator_key, provider=provider.slug)
     # An operator's key does not go beside whatever the client put into the headers for keys.
     kept = request_headers(call.headers, drop=tokens.CREDENTIAL_HEADERS if credential else _NOTHING)
+    if provider.target_header:
+        kept = [pair for pair in kept if pair[0] != provider.target_header]
     given = {name for name, _ in kept}
     own = [pair for pair in provider.set_headers if pair[0] not in given]
-    size = len(call.body)
-    dialect = native_dialect(provider.api, path)
+    place = place or native_place(call, provider, endpoint)
+    read_error = read_error or read_own_error
+    size, path = len(call.body), place.path
+    # Providers of OpenAI's API that have Anthropic's too have it under this path.
+    if api is None:
+        api = "anthropic" if path.removeprefix("anthropic/v1/") == "messages" else "openai"
+        path = path.removeprefix("anthropic/v1/")
+    dialect, metered = native_dialect(api, path), api
     return Exchange(
         method=call.native.method,
-        url=endpoint.native(call.native),
+        url=place.url,
         headers=[*kept, *own, *credential],
         body=call.body,
-        operation=_OPERATIONS.get(path, ""),
+        operation=_OPERATIONS.get(path.rpartition(":")[2], ""),
         dialect=ClientDialect(dialect) if dialect else None,
+        guarded=place.guarded,
         reading=Reading(
-            stream=lambda: native_stream(provider.api, path, request_bytes=size),
-            whole=lambda body: read_native_answer(provider.api, path, body),
-            error=read_own_error,
+            stream=lambda: native_stream(metered, path, request_bytes=size),
+            whole=lambda body: read_native_answer(metered, path, body),
+            error=read_error,
             verbatim=True,
         ),
     )

@@ -1,30 +1,24 @@
 """
-Anthropic's API: its own dialect as it is, OpenAI chat translated both ways.
+Anthropic's API: its own dialect as it is, every other translated both ways.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from kit.telemetry import names
-from services.providers.adapters.adapter import (
-    ModelRow,
-    native_exchange,
-    outgoing_headers,
-    read_own_error,
-    unsupported,
-)
+from services.providers.adapters.adapter import native_exchange, outgoing_headers, read_own_error, unsupported
+from services.providers.adapters.translated import CLIENTS, translate
 from services.providers.call import Call, ClientDialect, ErrorAnswer, Exchange, Reading
-from services.providers.dialects import anthropic_messages
-from services.providers.dialects.anthropic_messages import MessagesStream
-from services.providers.dialects.anthropic_to_openai_chat import translate_answer, translate_error
-from services.providers.dialects.anthropic_to_openai_stream import AnthropicToOpenAIStream
-from services.providers.dialects.openai_chat import put_model
-from services.providers.dialects.openai_chat_to_anthropic import translate_request
+from services.providers.dialects.answer import Answer, load_object
+from services.providers.dialects.anthropic import same as anthropic_messages
+from services.providers.dialects.anthropic.errors import write_error
+from services.providers.dialects.anthropic.same import MessagesStream
+from services.providers.dialects.anthropic.target_side import anthropic_target
+from services.providers.dialects.openai_chat.same import put_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,22 +27,14 @@ if TYPE_CHECKING:
     from services.providers.config import ProvidersConfig
     from services.providers.endpoint import Endpoint
     from services.providers.headers import HeaderList
+    from services.providers.model_row import ModelRow
     from services.providers.registry import Provider
 
 __all__ = ["AnthropicAdapter"]
 
-_PATH = "v1/messages"
-_BETA = "anthropic-beta"
-_ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
+_PATH: Final = "v1/messages"
+_COUNT_PATH: Final = "v1/messages/count_tokens"
+_BETA: Final = "anthropic-beta"
 
 
 class AnthropicAdapter:
@@ -75,13 +61,15 @@ class AnthropicAdapter:
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""
-        match call.dialect:
-            case ClientDialect.OPENAI_CHAT:
-                return self._translated(call)
-            case ClientDialect.ANTHROPIC_MESSAGES:
-                return self._messages(call)
-            case ClientDialect.NATIVE:
+        match call.dialect, call.operation:
+            case ClientDialect.NATIVE, _:
                 return native_exchange(call, self._provider, self._endpoint, self._operator_key)
+            case ClientDialect.ANTHROPIC_MESSAGES, "":
+                return self._messages(call)
+            case ClientDialect.ANTHROPIC_MESSAGES, "count_tokens":
+                return self._count_tokens(call)
+            case dialect, "" if dialect in CLIENTS:
+                return self._translated(call)
             case _:
                 raise unsupported(call, self._provider)
 
@@ -94,74 +82,72 @@ class AnthropicAdapter:
 
     def _translated(self, call: Call) -> Exchange:
         headers = outgoing_headers(call, self._provider, self._operator_key)
-        translation = translate_request(
-            call.body,
-            model=call.model,
-            stream=call.stream,
-            now_s=int(time.time()),
-            strict=call.strict,
-            beta=",".join(value for name, value in headers if name == _BETA),
+        target = anthropic_target(
             default_max_tokens=self._default_max_tokens,
+            beta=",".join(value for name, value in headers if name == _BETA),
         )
-        context, size = translation.response_context, len(translation.body)
+        translated = translate(call, target, max_event_bytes=self._max_event_bytes)
         return Exchange(
             method="POST",
             url=self._endpoint.url(_PATH),
-            headers=_merged(headers, translation.headers),
-            body=translation.body,
-            reading=Reading(
-                stream=lambda: AnthropicToOpenAIStream(
-                    context, request_bytes=size, max_event_bytes=self._max_event_bytes
-                ),
-                whole=lambda body: translate_answer(body, context),
-                error=_translated_error,
-            ),
+            headers=_merged(headers, translated.written.headers),
+            body=translated.written.body,
+            reading=translated.reading,
             operation=names.OPERATION_CHAT,
-            notes=translation.notes,
+            notes=translated.notes,
         )
 
     def _messages(self, call: Call) -> Exchange:
         body = put_model(call.body, call.model)
+        reading = Reading(
+            stream=lambda: MessagesStream(request_bytes=len(body), max_event_bytes=self._max_event_bytes),
+            whole=anthropic_messages.read_answer,
+            error=_own_error,
+        )
+        return self._own(call, _PATH, body, reading, names.OPERATION_CHAT)
+
+    def _count_tokens(self, call: Call) -> Exchange:
+        """Ask for the length of a prompt, which nobody is billed for."""
+        reading = Reading(
+            stream=lambda: MessagesStream(verbatim=True),
+            whole=_counted,
+            error=_own_error,
+        )
+        return self._own(call, _COUNT_PATH, put_model(call.body, call.model), reading, "")
+
+    def _own(self, call: Call, path: str, body: bytes, reading: Reading, operation: str) -> Exchange:
         return Exchange(
             method="POST",
-            url=self._endpoint.url(_PATH),
+            url=self._endpoint.url(path),
             headers=outgoing_headers(call, self._provider, self._operator_key),
             body=body,
-            reading=Reading(
-                stream=lambda: MessagesStream(request_bytes=len(body), max_event_bytes=self._max_event_bytes),
-                whole=anthropic_messages.read_answer,
-                error=_own_error,
-            ),
-            operation=names.OPERATION_CHAT,
+            reading=reading,
+            operation=operation,
         )
 
 
 def _merged(headers: HeaderList, extra: Mapping[str, str]) -> HeaderList:
-    """Lay headers over others; `translate_request` has merged what may stand in both."""
+    """Lay headers over others; the request's writer has merged what may stand in both."""
     if not extra:
         return headers
     return [pair for pair in headers if pair[0] not in extra] + list(extra.items())
 
 
-def _translated_error(status: int, body: bytes, headers: Mapping[str, str]) -> ErrorAnswer:
-    found = translate_error(status, body, headers, now_s=time.time())
-    return ErrorAnswer(
-        status=found.status,
-        body=found.body,
-        failure_class=found.failure_class,
-        message=found.message,
-        retry_after_s=found.retry_after_s,
-    )
+def _counted(body: bytes) -> Answer:
+    """Take a count as it is: its tokens were not used."""
+    document = load_object(body)
+    failed = document.get("type") == "error"
+    failure = anthropic_messages.in_band_error(document, body, started=False) if failed else None
+    return Answer(body=body, failure=failure)
 
 
 def _own_error(status: int, body: bytes, headers: Mapping[str, str]) -> ErrorAnswer:
     """Read an error in Anthropic's shape; one that is not (a proxy's HTML page) is put into it."""
     found = read_own_error(status, body, headers)
     try:
-        own = isinstance(orjson.loads(body), dict)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        own = False
-    if own:
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("error"), dict):
         return found
-    error = {"type": _ERROR_TYPES.get(status, "api_error"), "message": found.message}
-    return replace(found, body=orjson.dumps({"type": "error", "error": error}))
+    return replace(found, body=write_error(status, found.failure_class, found.message))

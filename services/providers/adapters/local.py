@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from kit import tokens
 from services.providers.adapters.openai import OpenAIAdapter
 from services.providers.endpoint import Endpoint
+from services.providers.model_row import ModelRow
 
 if TYPE_CHECKING:
-    from services.providers.adapters.adapter import ModelRow
     from services.providers.call import Call, Exchange
     from services.providers.config import ProvidersConfig
     from services.providers.local.engine import LocalEngine
@@ -42,7 +42,7 @@ class LocalAdapter(OpenAIAdapter):
 
     async def models(self) -> list[ModelRow] | None:
         """Return the models that the engine found."""
-        return [(name, None) for name in self._engine.models()]
+        return [ModelRow(name=name) for name in self._engine.models()]
 
     async def check(self) -> None:
         """Raise while no model is loaded."""

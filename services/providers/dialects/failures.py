@@ -29,6 +29,20 @@ class FailureClass(StrEnum):
     MALFORMED = "MALFORMED"
 
 
+# What an error within a stream would have been as a status, had it come in time.
+CLASS_STATUSES = {
+    FailureClass.INVALID_REQUEST: 400,
+    FailureClass.AUTHENTICATION: 401,
+    FailureClass.NOT_FOUND: 404,
+    FailureClass.CONTEXT_LENGTH: 400,
+    FailureClass.CONTENT_POLICY: 400,
+    FailureClass.RATE_LIMIT: 429,
+    FailureClass.SERVER: 500,
+    FailureClass.CUT: 502,
+    FailureClass.TIMEOUT: 504,
+    FailureClass.MALFORMED: 502,
+}
+
 # Words in an error's code or type that settle its class, whatever the status.
 _CODES = {
     "context_length_exceeded": FailureClass.CONTEXT_LENGTH,
@@ -52,6 +66,23 @@ _CODES = {
     "api_error": FailureClass.SERVER,
     "server_error": FailureClass.SERVER,
     "timeout_error": FailureClass.SERVER,
+    # AWS's exceptions.
+    "accessdeniedexception": FailureClass.AUTHENTICATION,
+    "expiredtokenexception": FailureClass.AUTHENTICATION,
+    "incompletesignatureexception": FailureClass.AUTHENTICATION,
+    "invalidsignatureexception": FailureClass.AUTHENTICATION,
+    "missingauthenticationtokenexception": FailureClass.AUTHENTICATION,
+    "unrecognizedclientexception": FailureClass.AUTHENTICATION,
+    "resourcenotfoundexception": FailureClass.NOT_FOUND,
+    "modelnotreadyexception": FailureClass.RATE_LIMIT,
+    "servicequotaexceededexception": FailureClass.RATE_LIMIT,
+    "throttlingexception": FailureClass.RATE_LIMIT,
+    "internalserverexception": FailureClass.SERVER,
+    "modelerrorexception": FailureClass.SERVER,
+    "modelstreamerrorexception": FailureClass.SERVER,
+    "modeltimeoutexception": FailureClass.SERVER,
+    "serviceunavailableexception": FailureClass.SERVER,
+    "validationexception": FailureClass.INVALID_REQUEST,
 }
 
 _STATUSES = {
@@ -67,19 +98,43 @@ _STATUSES = {
 
 # Each wording is one that a provider or a serving program is known to use.
 _CONTEXT_LENGTH = re.compile(
-    r"maximum context length|context length exceeded|context_length_exceeded"
-    r"|prompt is too long|input is too long|prompt too long|too many tokens"
-    r"|exceeds? (?:the )?(?:model'?s? )?(?:available |maximum )?context (?:size|limit|window|length)"
-    r"|exceeds? the maximum number of tokens|maximum prompt length|max(?:imum)? context"
-    r"|reduce the length of the (?:messages|prompt|input)|input token count .* exceeds",
+    # OpenAI and most that are like it, vLLM, SGLang, Mistral, OpenRouter, Cerebras, Workers AI
+    r"maximum context length|context[_ ]length[_ ]exceeded|max(?:imum)? context"
+    r"|exceed(?:s|ed)? (?:(?:the|this|your) )?(?:model(?:'?s)? )?(?:(?:available|maximum|max|allowed) )*"
+    r"context (?:size|limit|window|length)"
+    r"|maximum (?:model|input) length|maximum allowed input length"
+    r"|reduce the length of the (?:messages|prompt|input)"
+    # Anthropic, Fireworks, Ollama
+    r"|prompt is too long|prompt too long"
+    # xAI
+    r"|maximum prompt length"
+    # Bedrock and its models
+    r"|input is too long|input tokens? exceed|too many input tokens|expected maxlength: \d+, actual"
+    # Cohere; with the same words it speaks of too long an output, and Bedrock of too many calls
+    r"|too many tokens(?!: max tokens must|,? please wait| per \w+, please wait)"
+    # Gemini and Vertex
+    r"|input token count .{0,40}(?:exceeds|but model only supports)|exceeds? the maximum number of tokens"
+    # Hugging Face's server and Together
+    r"|inputs?`? tokens \+ `?max_new_tokens|`?inputs`? must have less than \d+ tokens"
+    r"|longer than the (?:model'?s |maximum )(?:context|model) length"
+    # llama.cpp, LM Studio
+    r"|input is too large to process|greater than the context length"
+    # Moonshot, MiniMax, Qwen, GitHub
+    r"|exceeded model token limit|context window exceeds limit|range of input length should be"
+    r"|prompt token count of \d+ exceeds",
     re.IGNORECASE,
 )
 _CONTENT_POLICY = re.compile(
+    # OpenAI, Azure, Anthropic
     r"content filtering policy|content management policy|content polic(?:y|ies)|safety system"
-    r"|usage polic(?:y|ies)|flagged as potentially violating|violates? (?:our|the) .{0,40}polic(?:y|ies)",
+    r"|usage polic(?:y|ies)|flagged as potentially violating|violates? (?:our|the) .{0,40}polic(?:y|ies)"
+    # xAI, DeepSeek, OpenRouter, Workers AI, Bedrock
+    r"|violates usage guidelines|content exists risk|input was flagged|contains? nsfw content"
+    r"|blocked by (?:our |the )?content filter",
     re.IGNORECASE,
 )
 _NO_CREDIT = re.compile(r"credit balance is too low|invalid x-api-key|incorrect api key", re.IGNORECASE)
+_FORBIDDEN = 403
 # Long enough for every real message, short enough that a hostile one costs nothing to match or log.
 _MAX_MESSAGE_CHARS = 4000
 
@@ -91,16 +146,11 @@ def classify(status: int, error_body: bytes) -> FailureClass:
 
 def classify_error(status: int, error: dict[str, Any]) -> FailureClass:
     """Tell the class of an error object, already unwrapped; `status` is 0 for an error within a stream."""
-    message = text_of(error.get("message"))
+    found = _by_wording(status, _all_words(error))
+    if found is not None:
+        return found
     inner = error.get("innererror")
     words = (error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None)
-    if status in {0, 400, 413, 422} or status >= 500:
-        if _CONTEXT_LENGTH.search(message):
-            return FailureClass.CONTEXT_LENGTH
-        if _CONTENT_POLICY.search(message):
-            return FailureClass.CONTENT_POLICY
-        if status < 500 and _NO_CREDIT.search(message):
-            return FailureClass.AUTHENTICATION
     for word in words:
         found = _CODES.get(word.lower()) if isinstance(word, str) else None
         if found is not None:
@@ -108,6 +158,25 @@ def classify_error(status: int, error: dict[str, Any]) -> FailureClass:
     if status in _STATUSES:
         return _STATUSES[status]
     return FailureClass.INVALID_REQUEST if 400 <= status < 500 else FailureClass.SERVER
+
+
+def _by_wording(status: int, message: str) -> FailureClass | None:
+    """Tell the class that only the words of a message tell, where the status lets them."""
+    malformed = status in {0, 400, 413, 422}
+    if (malformed or status >= 500) and _CONTEXT_LENGTH.search(message):
+        return FailureClass.CONTEXT_LENGTH
+    # Some refuse with "forbidden" what others find malformed.
+    if (malformed or status >= 500 or status == _FORBIDDEN) and _CONTENT_POLICY.search(message):
+        return FailureClass.CONTENT_POLICY
+    return FailureClass.AUTHENTICATION if malformed and _NO_CREDIT.search(message) else None
+
+
+def _all_words(error: dict[str, Any]) -> str:
+    """Take the message, and what an aggregator (OpenRouter) was told by the provider behind it."""
+    metadata = error.get("metadata")
+    raw = text_of(metadata.get("raw")) if isinstance(metadata, dict) else ""
+    message = text_of(error.get("message"))
+    return f"{message}\n{raw}" if raw else message
 
 
 def error_message(status: int, error_body: bytes) -> str:
@@ -146,7 +215,25 @@ def unwrap(document: Any) -> dict[str, Any]:
         return error
     if isinstance(error, str):
         return {**document, "message": error}
-    return document if "message" in document or document.get("object") == "error" else {}
+    if "message" in document or document.get("object") == "error":
+        return document
+    return _listed(document.get("errors")) or _detailed(document.get("detail"))
+
+
+def _listed(errors: Any) -> dict[str, Any]:
+    """Take the first of Cloudflare's `errors`."""
+    return errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
+
+
+def _detailed(detail: Any) -> dict[str, Any]:
+    """Take the `detail` of APIs that are written in FastAPI: words, an object, or a list with places."""
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        place, words = detail[0].get("loc"), text_of(detail[0].get("msg"))
+        where = ".".join(str(step) for step in place) if isinstance(place, list) else ""
+        return {"message": f"{where}: {words}" if where else words} if words else {}
+    if isinstance(detail, str) and detail:
+        return {"message": detail}
+    return detail if isinstance(detail, dict) and "message" in detail else {}
 
 
 def text_of(value: Any) -> str:

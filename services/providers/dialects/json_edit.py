@@ -54,6 +54,28 @@ def insert_member(body: bytes, document: Mapping[str, Any], name: str, value: by
     return b"".join((body[:end], comma, b'"', name.encode("ascii"), b'":', value, body[end:]))
 
 
+def remove_member(body: bytes, name: str) -> bytes:
+    """
+    Take a top-level member out, as often as it is there, with the comma that parts it from its neighbour.
+
+    Args:
+        body: Text of a JSON object, already known to be valid.
+        name: Name of the member, in ASCII and without quotes.
+    """
+    while (span := _scan(body, name)) is not None:
+        value, end = span
+        closing = body.rindex(b'"', 0, body.rindex(b":", 0, value))
+        # A name without quotes in it has none in its spelling either.
+        before = body[: body.rindex(b'"', 0, closing)]
+        after = body[end:].lstrip(_WHITESPACE)
+        if after.startswith(b","):
+            body = before + after[1:].lstrip(_WHITESPACE)
+        else:
+            bare = before.rstrip(_WHITESPACE)
+            body = (bare[:-1] if bare.endswith(b",") else before) + body[end:]
+    return body
+
+
 def member_span(body: bytes, name: str) -> tuple[int, int]:
     """
     Find where the value of a top-level member stands: the last one of that name, as parsers read it.
@@ -70,10 +92,13 @@ def member_span(body: bytes, name: str) -> tuple[int, int]:
         plain = _PLAIN_VALUE.match(body, at + len(key))
         if plain is not None:
             return plain.span(1)
-    return _scan(body, name)
+    found = _scan(body, name)
+    if found is None:
+        raise ValueError(f"no member {name!r} in the text")
+    return found
 
 
-def _scan(body: bytes, name: str) -> tuple[int, int]:
+def _scan(body: bytes, name: str) -> tuple[int, int] | None:
     """Walk the top level of the object; what is nested is stepped over."""
     key: bytes | None = None
     found: tuple[int, int] | None = None
@@ -89,8 +114,6 @@ def _scan(body: bytes, name: str) -> tuple[int, int]:
                 found = (start, position)
         elif lead != b",":
             key = lead
-    if found is None:
-        raise ValueError(f"no member {name!r} in the text")
     return found
 
 

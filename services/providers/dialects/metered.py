@@ -14,8 +14,7 @@ import orjson
 
 from kit.errors import GatewayError
 from kit.sse import MAX_EVENT_BYTES, SseSplitter, parse_events, split_events
-from services.providers.dialects.failures import FailureClass
-from services.providers.dialects.openai_error import CLASS_STATUSES
+from services.providers.dialects.failures import CLASS_STATUSES, FailureClass
 from services.providers.dialects.stream import StreamFailure
 from services.providers.dialects.usage import UsageCounts, estimate
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from kit.errors import GatewayError
-from services.providers.dialects import anthropic_messages, openai_chat, openai_embeddings, openai_responses
+from services.providers.dialects import openai_embeddings
 from services.providers.dialects.answer import Answer
-from services.providers.dialects.anthropic_messages import MessagesStream
-from services.providers.dialects.openai_chat_stream import OpenAIStream
-from services.providers.dialects.openai_responses import ResponsesStream
+from services.providers.dialects.anthropic import same as anthropic_messages
+from services.providers.dialects.anthropic.same import MessagesStream
+from services.providers.dialects.gemini import same as gemini
+from services.providers.dialects.gemini.same import GeminiStream
+from services.providers.dialects.openai_chat import same as openai_chat
+from services.providers.dialects.openai_chat.same_stream import OpenAIStream
+from services.providers.dialects.openai_responses import same as openai_responses
+from services.providers.dialects.openai_responses.same import ResponsesStream
 from services.providers.dialects.stream import AnswerStream, StreamFailure
 
 if TYPE_CHECKING:
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
     from services.providers.dialects.failures import FailureClass
     from services.providers.dialects.usage import UsageCounts
 
-Api = Literal["openai", "anthropic"]
+Api = Literal["openai", "anthropic", "gemini"]
 
 
 class OpaqueStream:
@@ -69,7 +74,7 @@ def native_stream(api: Api, path: str, *, request_bytes: int = 0) -> AnswerStrea
 
     Args:
         api: Whose API it is.
-        path: Path of the call, such as `v1/messages` or `chat/completions`.
+        path: Path of the call, such as `v1/messages`, `chat/completions` or `models/m:generateContent`.
         request_bytes: Length of the request body.
     """
     endpoint = _endpoint(api, path)
@@ -79,12 +84,19 @@ def native_stream(api: Api, path: str, *, request_bytes: int = 0) -> AnswerStrea
         return ResponsesStream(request_bytes=request_bytes, verbatim=True)
     if endpoint == "messages":
         return MessagesStream(request_bytes=request_bytes, verbatim=True)
+    if endpoint == "gemini":
+        return GeminiStream(request_bytes=request_bytes, verbatim=True)
     return OpaqueStream()
 
 
 def native_dialect(api: Api, path: str) -> str:
     """Return the name of the dialect that a native path speaks; empty when it is none that is known here."""
-    known = {"chat": "OPENAI_CHAT", "responses": "OPENAI_RESPONSES", "messages": "ANTHROPIC_MESSAGES"}
+    known = {
+        "chat": "OPENAI_CHAT",
+        "responses": "OPENAI_RESPONSES",
+        "messages": "ANTHROPIC_MESSAGES",
+        "gemini": "GEMINI",
+    }
     return known.get(_endpoint(api, path), "")
 
 
@@ -102,6 +114,16 @@ _READERS: dict[str, Callable[[bytes], Answer]] = {
     "responses": openai_responses.read_answer,
     "embeddings": openai_embeddings.read_answer,
     "messages": anthropic_messages.read_answer,
+    "gemini": gemini.read_answer,
+    "gemini-other": gemini.read_answer,
+}
+# Gemini's calls stand after the model's name; those of them that are no chat have no stream.
+_GEMINI_METHODS = {
+    "generateContent": "gemini",
+    "streamGenerateContent": "gemini",
+    "countTokens": "gemini-other",
+    "embedContent": "gemini-other",
+    "batchEmbedContents": "gemini-other",
 }
 
 
@@ -109,5 +131,7 @@ def _endpoint(api: Api, path: str) -> str:
     path = path.partition("?")[0].strip("/").removeprefix("v1/")
     if api == "anthropic":
         return "messages" if path == "messages" else ""
+    if api == "gemini":
+        return _GEMINI_METHODS.get(path.rpartition(":")[2], "")
     known = {"chat/completions": "chat", "responses": "responses", "embeddings": "embeddings"}
     return known.get(path, "")

@@ -8,6 +8,8 @@ import orjson
 
 from services.providers.dialects.failures import FailureClass
 
+__all__ = ["error_code", "error_type", "openai_error", "openai_error_event"]
+
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -32,27 +34,22 @@ _CODES = {
     FailureClass.TIMEOUT: "upstream_timeout",
 }
 
-# What an error within a stream would have been as a status, had it come in time.
-CLASS_STATUSES = {
-    FailureClass.INVALID_REQUEST: 400,
-    FailureClass.AUTHENTICATION: 401,
-    FailureClass.NOT_FOUND: 404,
-    FailureClass.CONTEXT_LENGTH: 400,
-    FailureClass.CONTENT_POLICY: 400,
-    FailureClass.RATE_LIMIT: 429,
-    FailureClass.SERVER: 500,
-    FailureClass.CUT: 502,
-    FailureClass.TIMEOUT: 504,
-    FailureClass.MALFORMED: 502,
-}
+
+def error_type(status: int) -> str:
+    """Return the `type` that errors of a status have."""
+    return _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+
+
+def error_code(status: int, failure_class: FailureClass) -> str:
+    """Return the `code` of an error; where its class has none, the type stands for it."""
+    return _CODES.get(failure_class) or error_type(status)
 
 
 def openai_error(status: int, failure_class: FailureClass, message: str) -> bytes:
     """Write an error as the JSON body that OpenAI's clients read."""
-    kind = _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
     error: dict[str, Any] = {
         "message": message,
-        "type": kind,
+        "type": error_type(status),
         "param": None,
         "code": _CODES.get(failure_class),
     }

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
 # Header families with one reset and one remaining count per limit.
-_OPENAI_LIMITS = ("requests", "tokens")
+_RESET = "x-ratelimit-reset-"
+_RESET_OF_ALL = ("x-ratelimit-reset", "ratelimit-reset", "ratelimitbysize-reset")
+# In 2001 since 1970, in seconds and in milliseconds: later than any limit lasts.
+_LEAST_MOMENT = 1e9
+_LEAST_MILLISECONDS = 1e12
 _ANTHROPIC_LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
 
 
@@ -34,7 +38,7 @@ def parse_retry_after(headers: Mapping[str, str], *, now_s: float) -> float | No
         return milliseconds / 1000
     value = headers.get("retry-after", "").strip()
     if value:
-        seconds = _number(value)
+        seconds = parse_duration(value)
         return seconds if seconds is not None else _until_http_date(value, now_s)
     return _until_reset(headers, now_s)
 
@@ -76,10 +80,12 @@ def _until(date: datetime, now_s: float) -> float | None:
 def _until_reset(headers: Mapping[str, str], now_s: float) -> float | None:
     """Wait for the limits that are used up; for the longest reset where no header tells which those are."""
     waits: list[tuple[float, str]] = []
-    for limit in _OPENAI_LIMITS:
-        wait = parse_duration(headers.get(f"x-ratelimit-reset-{limit}", ""))
-        if wait is not None and math.isfinite(wait):
-            waits.append((wait, headers.get(f"x-ratelimit-remaining-{limit}", "")))
+    # OpenAI has limits for requests and tokens, others more and of other names.
+    for name in headers:
+        if name.startswith(_RESET) or name in _RESET_OF_ALL:
+            wait = _until_moment(headers[name], now_s)
+            if wait is not None:
+                waits.append((wait, headers.get(name.replace("-reset", "-remaining", 1), "")))
     for limit in _ANTHROPIC_LIMITS:
         moment = headers.get(f"anthropic-ratelimit-{limit}-reset", "")
         wait = _until_timestamp(moment, now_s)
@@ -87,6 +93,16 @@ def _until_reset(headers: Mapping[str, str], now_s: float) -> float | None:
             waits.append((wait, headers.get(f"anthropic-ratelimit-{limit}-remaining", "")))
     used_up = [wait for wait, remaining in waits if remaining.strip() == "0"]
     return max(used_up or [wait for wait, _ in waits], default=None)
+
+
+def _until_moment(value: str, now_s: float) -> float | None:
+    """Read a duration, or a moment since 1970 in seconds or milliseconds, which no duration is as long as."""
+    wait = parse_duration(value)
+    if wait is None or not math.isfinite(wait):
+        return None
+    if wait >= _LEAST_MILLISECONDS:
+        wait /= 1000
+    return max(0.0, wait - now_s) if wait >= _LEAST_MOMENT else wait
 
 
 def _until_timestamp(value: str, now_s: float) -> float | None:

@@ -67,17 +67,22 @@ def read_openai_usage(usage: Mapping[str, Any]) -> UsageCounts:
     input_tokens = _count(usage, input_name)
     output_tokens = _count(usage, output_name)
     total = _count(usage, "total_tokens")
-    if output_tokens is None and total is not None and input_tokens is not None and total >= input_tokens:
-        # Embeddings report a total and no output; some hosts leave the output out of chat answers as well.
+    if not output_tokens and total is not None and input_tokens is not None and total >= input_tokens:
+        # Embeddings report a total and no output; some hosts leave the output out of chat answers as well, or
+        # say that it was none, as Google's compatible API does of an answer that was thought alone.
         output_tokens = total - input_tokens
     inputs = usage.get(input_name + "_details")
     outputs = usage.get(output_name + "_details")
+    thought = _count(outputs, "reasoning_tokens")
+    if thought and total is not None and total == (input_tokens or 0) + (output_tokens or 0) + thought:
+        # xAI counts thoughts beside the output, everybody else within it.
+        output_tokens = (output_tokens or 0) + thought
     return UsageCounts(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cache_read_tokens=_count(inputs, "cached_tokens"),
         cache_write_tokens=_count(inputs, "cache_write_tokens"),
-        reasoning_tokens=_count(outputs, "reasoning_tokens"),
+        reasoning_tokens=thought,
         input_audio_tokens=_count(inputs, "audio_tokens"),
         output_audio_tokens=_count(outputs, "audio_tokens"),
     )
@@ -105,6 +110,69 @@ def read_anthropic_usage(usage: Mapping[str, Any]) -> UsageCounts:
         cache_write_1h_tokens=one_hour,
         reasoning_tokens=_count(usage.get("output_tokens_details"), "thinking_tokens"),
     )
+
+
+def read_converse_usage(usage: Mapping[str, Any]) -> UsageCounts:
+    """
+    Read a `usage` object of Bedrock's Converse.
+
+    Its `inputTokens` leave cached tokens out, so they are added here.
+    """
+    plain = _count(usage, "inputTokens")
+    read = _count(usage, "cacheReadInputTokens")
+    written = _count(usage, "cacheWriteInputTokens")
+    details = usage.get("cacheDetails")
+    one_hour = [
+        tokens
+        for entry in (details if isinstance(details, list) else [])
+        if isinstance(entry, dict) and entry.get("ttl") == "1h"
+        if (tokens := _count(entry, "inputTokens")) is not None
+    ]
+    return UsageCounts(
+        input_tokens=None if plain is None else _bounded(plain + (read or 0) + (written or 0)),
+        output_tokens=_count(usage, "outputTokens"),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=_bounded(sum(one_hour)) if one_hour else None,
+    )
+
+
+def read_gemini_usage(usage: Mapping[str, Any]) -> UsageCounts:
+    """
+    Read a `usageMetadata` object of Gemini.
+
+    Its prompt includes what came from the cache and leaves out what tools that Google runs added; its output
+    leaves out thoughts, but for some models, whose total tells.
+    """
+    prompt, tools = _count(usage, "promptTokenCount"), _count(usage, "toolUsePromptTokenCount")
+    thoughts, total = _count(usage, "thoughtsTokenCount"), _count(usage, "totalTokenCount")
+    output = _count(usage, "candidatesTokenCount")
+    given = None if prompt is None else _bounded(prompt + (tools or 0))
+    if output is not None and not (given is not None and total == given + output):
+        output = _bounded(output + (thoughts or 0))
+    elif output is None and total is not None and given is not None and total >= given:
+        output = total - given
+    elif output is None:
+        output = thoughts
+    return UsageCounts(
+        input_tokens=given,
+        output_tokens=output,
+        cache_read_tokens=_count(usage, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_audio(usage.get("promptTokensDetails")),
+        output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
+    )
+
+
+def _audio(details: Any) -> int | None:
+    """Read how many of Gemini's tokens were sound."""
+    counts = [
+        tokens
+        for entry in (details if isinstance(details, list) else [])
+        if isinstance(entry, dict) and entry.get("modality") == "AUDIO"
+        if (tokens := _count(entry, "tokenCount")) is not None
+    ]
+    return _bounded(sum(counts)) if counts else None
 
 
 def merge_report(earlier: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,16 +8,20 @@ from here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kit.errors import GatewayError, Reason
+from services.router.core.custom_provider import PREFIX, is_slug
 from services.router.core.echo import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.router.core.custom_provider import CustomProvider
     from services.router.core.gateway import Gateway, GatewaySettings
 
-__all__ = ["Catalogue", "Plan", "PlanRequest", "Step", "plan"]
+__all__ = ["Catalogue", "Plan", "PlanRequest", "Step", "own_provider", "plan"]
 
 _ROUTE_PREFIX = "dynamic"
 _LONGEST_MODEL = 256  # far above any real name; bounds what is stored and echoed
@@ -47,10 +51,12 @@ class Catalogue:
     What there is to choose from.
 
     Attributes:
-        providers: Slugs of all providers.
+        providers: Slugs of all providers, those among them that the operator added.
+        aliases: Other names of some of them.
     """
 
     providers: frozenset[str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +66,12 @@ class Step:
 
     Attributes:
         model: In the provider's own naming. None on native paths, where the body says it.
+        custom: The account's own provider, when `provider` names one.
     """
 
     provider: str
     model: str | None
+    custom: CustomProvider | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +86,28 @@ class Plan:
     settings: GatewaySettings
 
 
-def plan(request: PlanRequest, gateway: Gateway, catalogue: Catalogue) -> Plan:
+def own_provider(request: PlanRequest, gateway: Gateway, catalogue: Catalogue) -> str:
+    """Return the slug of the account's own provider that a plan has to know of; empty when of none."""
+    if gateway.settings.authentication and not request.authenticated:
+        return ""
+    named = request.provider or (request.requested_model or "").partition("/")[0]
+    if not named.startswith(PREFIX) or named in catalogue.providers:
+        return ""
+    slug = named.removeprefix(PREFIX)
+    return slug if is_slug(slug) else ""
+
+
+def plan(
+    request: PlanRequest, gateway: Gateway, catalogue: Catalogue, own: CustomProvider | None = None
+) -> Plan:
     """
     Decide the steps for a request.
+
+    Args:
+        request: What is asked.
+        gateway: Through which gateway.
+        catalogue: What there is to choose from.
+        own: The account's own provider that `own_provider` named, if there is one.
 
     Raises:
         GatewayError: BAD_CHAT_FORMAT, INVALID_PROVIDER, or NOT_FOUND for a route.
@@ -89,20 +116,27 @@ def plan(request: PlanRequest, gateway: Gateway, catalogue: Catalogue) -> Plan:
     if settings.authentication and not request.authenticated:
         # Who may not come in learns nothing about what is inside, not even whether the model is well-formed.
         return Plan(steps=(), settings=settings)
-    return Plan(steps=_steps(request, catalogue), settings=settings)
+    return Plan(steps=_steps(request, catalogue, own), settings=settings)
 
 
-def _steps(request: PlanRequest, catalogue: Catalogue) -> tuple[Step, ...]:
+def _steps(request: PlanRequest, catalogue: Catalogue, own: CustomProvider | None) -> tuple[Step, ...]:
     if request.provider is not None:
-        return (_native(request.provider, catalogue),)
+        return (_step(request.provider, None, catalogue, own),)
     prefix, name = _split(request.requested_model or "")
     if prefix == _ROUTE_PREFIX:
         return _route(name)
-    return (Step(provider=_known(prefix, catalogue), model=name),)
+    return (_step(prefix, name, catalogue, own),)
 
 
-def _native(provider: str, catalogue: Catalogue) -> Step:
-    return Step(provider=_known(provider, catalogue), model=None)
+def _step(provider: str, model: str | None, catalogue: Catalogue, own: CustomProvider | None) -> Step:
+    provider = catalogue.aliases.get(provider, provider)
+    if provider in catalogue.providers:
+        return Step(provider=provider, model=model)
+    if own is None or provider != PREFIX + own.slug:
+        raise _invalid_provider(provider, f"There is no provider named {echo(provider)!r}.")
+    if not own.enabled:
+        raise _invalid_provider(provider, f"The provider {echo(provider)!r} is switched off.")
+    return Step(provider=provider, model=model, custom=own)
 
 
 def _route(name: str) -> tuple[Step, ...]:
@@ -125,14 +159,8 @@ def _split(requested_model: str) -> tuple[str, str]:
     return prefix, name
 
 
-def _known(provider: str, catalogue: Catalogue) -> str:
-    if provider not in catalogue.providers:
-        raise GatewayError(
-            Reason.INVALID_PROVIDER,
-            f"There is no provider named {echo(provider)!r}.",
-            provider=echo(provider),
-        )
-    return provider
+def _invalid_provider(provider: str, message: str) -> GatewayError:
+    return GatewayError(Reason.INVALID_PROVIDER, message, provider=echo(provider))
 
 
 def _bad_model(message: str) -> GatewayError:

@@ -46,7 +46,9 @@ class LookupRequest(_message.Message):
     model: _builtins.str
     """Model of the first step."""
     endpoint: _builtins.str
-    """Dialect and path of the request, such as `compat/chat/completions`."""
+    """Dialect and path of the request, such as `compat/chat/completions`, and in
+    further lines whatever else an answer depends on.
+    """
     credential_digest: _builtins.bytes
     """SHA-256 of the provider credential in the request. Empty when there is
     none. The credential itself is never sent.

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/common/v1/http.proto\x12\x12headrace.common.v1\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c*\xc0\x01\n\x07\x44ialect\x12\x17\n\x13\x44IALECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IALECT_OPENAI_CHAT\x10\x01\x12\x1c\n\x18\x44IALECT_OPENAI_RESPONSES\x10\x02\x12\x1d\n\x19\x44IALECT_OPENAI_EMBEDDINGS\x10\x03\x12\x1e\n\x1a\x44IALECT_ANTHROPIC_MESSAGES\x10\x04\x12\x12\n\x0e\x44IALECT_GEMINI\x10\x05\x12\x12\n\x0e\x44IALECT_NATIVE\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace/common/v1/http.proto\x12\x12headrace.common.v1\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c*\xda\x01\n\x07\x44ialect\x12\x17\n\x13\x44IALECT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44IALECT_OPENAI_CHAT\x10\x01\x12\x1c\n\x18\x44IALECT_OPENAI_RESPONSES\x10\x02\x12\x1d\n\x19\x44IALECT_OPENAI_EMBEDDINGS\x10\x03\x12\x1e\n\x1a\x44IALECT_ANTHROPIC_MESSAGES\x10\x04\x12\x12\n\x0e\x44IALECT_GEMINI\x10\x05\x12\x12\n\x0e\x44IALECT_NATIVE\x10\x06\x12\x18\n\x14\x44IALECT_OPENAI_OTHER\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.common.v1.http_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DIALECT']._serialized_start=93
-  _globals['_DIALECT']._serialized_end=285
+  _globals['_DIALECT']._serialized_end=311
   _globals['_HEADER']._serialized_start=53
   _globals['_HEADER']._serialized_end=90
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,10 @@ class _DialectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dialect.Value
     """Gemini generateContent."""
     DIALECT_NATIVE: _Dialect.ValueType  # 6
     """The provider's own API, relayed without translation."""
+    DIALECT_OPENAI_OTHER: _Dialect.ValueType  # 7
+    """Further endpoints of OpenAI's API, which go to providers that have them in
+    the same dialect: images, audio, moderations, rerank, completions.
+    """
 
 class Dialect(_Dialect, metaclass=_DialectEnumTypeWrapper):
     """The wire format that a client speaks and expects its answer in."""
@@ -55,6 +59,10 @@ DIALECT_GEMINI: Dialect.ValueType  # 5
 """Gemini generateContent."""
 DIALECT_NATIVE: Dialect.ValueType  # 6
 """The provider's own API, relayed without translation."""
+DIALECT_OPENAI_OTHER: Dialect.ValueType  # 7
+"""Further endpoints of OpenAI's API, which go to providers that have them in
+the same dialect: images, audio, moderations, rerank, completions.
+"""
 Global___Dialect: _TypeAlias = Dialect  # noqa: Y015
 
 @_typing.final

@@ -154,8 +154,8 @@ class LogEntry(_message.Message):
 
     @_builtins.property
     def cost(self) -> _usage_pb2.Cost:
-        """What it cost. Set by the ledger unless the caller named their own prices.
-        Absent: not known.
+        """What it cost. Worked out by the edge, which tells the client; by the
+        ledger where it is absent. Absent in an answer: not known.
         """
 
     @_builtins.property

@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.common.v1 import caller_pb2 as _caller_pb2
 from headrace.common.v1 import http_pb2 as _http_pb2
 from headrace.common.v1 import usage_pb2 as _usage_pb2
+from headrace.router.v1 import custom_provider_pb2 as _custom_provider_pb2
 from headrace.router.v1 import gateway_pb2 as _gateway_pb2
 import builtins as _builtins
 import sys
@@ -97,6 +98,8 @@ class InvokeRequest(_message.Message):
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     STRICT_TRANSLATION_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Required. Provider slug."""
     model: _builtins.str
@@ -111,6 +114,12 @@ class InvokeRequest(_message.Message):
     """True when the client asked for a stream."""
     strict_translation: _builtins.bool
     """True: a parameter that the target cannot take is an error (UNSUPPORTED)."""
+    operation: _builtins.str
+    """Which of the dialect's calls this is, where it has more than one:
+    `images/generations`, `audio/speech`, … with DIALECT_OPENAI_OTHER,
+    `count_tokens` with DIALECT_ANTHROPIC_MESSAGES, `countTokens` or
+    `embedContent` with DIALECT_GEMINI. Empty: the one that it is named after.
+    """
     @_builtins.property
     def caller(self) -> _caller_pb2.Caller:
         """Required. Who asks."""
@@ -133,6 +142,12 @@ class InvokeRequest(_message.Message):
     def timeouts(self) -> _gateway_pb2.Timeouts:
         """Time-outs of this attempt. Absent ones are the service's own."""
 
+    @_builtins.property
+    def custom(self) -> _custom_provider_pb2.CustomProvider:
+        """An account's own provider, when `provider` begins with `custom-`.
+        Absent for one that the operator set up.
+        """
+
     def __init__(
         self,
         *,
@@ -147,14 +162,51 @@ class InvokeRequest(_message.Message):
         credential: Global___CredentialSource | None = ...,
         timeouts: _gateway_pb2.Timeouts | None = ...,
         strict_translation: _builtins.bool = ...,
+        operation: _builtins.str = ...,
+        custom: _custom_provider_pb2.CustomProvider | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "credential", b"credential", "native", b"native", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "credential", b"credential", "custom", b"custom", "native", b"native", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "caller", b"caller", "client_dialect", b"client_dialect", "credential", b"credential", "headers", b"headers", "model", b"model", "native", b"native", "provider", b"provider", "stream", b"stream", "strict_translation", b"strict_translation", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "caller", b"caller", "client_dialect", b"client_dialect", "credential", b"credential", "custom", b"custom", "headers", b"headers", "model", b"model", "native", b"native", "operation", b"operation", "provider", b"provider", "stream", b"stream", "strict_translation", b"strict_translation", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InvokeRequest: _TypeAlias = InvokeRequest  # noqa: Y015
+
+@_typing.final
+class UploadRequest(_message.Message):
+    """Message of `ProviderService.Upload`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVOKE_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """More of the body."""
+    last: _builtins.bool
+    """True in the last message. A stream of messages that ends without it broke
+    off, and what came is not the whole body: the end of a cancelled call may
+    look like any other.
+    """
+    @_builtins.property
+    def invoke(self) -> Global___InvokeRequest:
+        """What is asked, without a body. In the first message, and only there."""
+
+    def __init__(
+        self,
+        *,
+        invoke: Global___InvokeRequest | None = ...,
+        data: _builtins.bytes = ...,
+        last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["invoke", b"invoke"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "invoke", b"invoke", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadRequest: _TypeAlias = UploadRequest  # noqa: Y015
 
 @_typing.final
 class NativeTarget(_message.Message):
@@ -524,25 +576,58 @@ class Model(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     CONTEXT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    INPUT_TOKEN_NANO_USD_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKEN_NANO_USD_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider slug."""
     model: _builtins.str
     """Name in the provider's naming."""
     context_tokens: _builtins.int
     """Longest input, in tokens. Absent: not known."""
+    output_tokens: _builtins.int
+    """Longest output, in tokens. Absent: not known."""
+    input_token_nano_usd: _builtins.float
+    """Price of an input token in billionths of a US dollar. Absent: not known."""
+    output_token_nano_usd: _builtins.float
+    """Price of an output token in billionths of a US dollar. Absent: not known."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it can do, as far as it is known: `chat`, `embeddings`, `vision`,
+        `tools`, `reasoning`, ….
+        """
+
     def __init__(
         self,
         *,
         provider: _builtins.str = ...,
         model: _builtins.str = ...,
         context_tokens: _builtins.int | None = ...,
+        output_tokens: _builtins.int | None = ...,
+        input_token_nano_usd: _builtins.float | None = ...,
+        output_token_nano_usd: _builtins.float | None = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "context_tokens", b"context_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "_input_token_nano_usd", b"_input_token_nano_usd", "_output_token_nano_usd", b"_output_token_nano_usd", "_output_tokens", b"_output_tokens", "context_tokens", b"context_tokens", "input_token_nano_usd", b"input_token_nano_usd", "output_token_nano_usd", b"output_token_nano_usd", "output_tokens", b"output_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "context_tokens", b"context_tokens", "model", b"model", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens", "_input_token_nano_usd", b"_input_token_nano_usd", "_output_token_nano_usd", b"_output_token_nano_usd", "_output_tokens", b"_output_tokens", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "input_token_nano_usd", b"input_token_nano_usd", "model", b"model", "output_token_nano_usd", b"output_token_nano_usd", "output_tokens", b"output_tokens", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_tokens: _TypeAlias = _typing.Literal["context_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_tokens: _TypeAlias = _typing.Literal["_context_tokens", b"_context_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__input_token_nano_usd: _TypeAlias = _typing.Literal["input_token_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__input_token_nano_usd: _TypeAlias = _typing.Literal["_input_token_nano_usd", b"_input_token_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__output_token_nano_usd: _TypeAlias = _typing.Literal["output_token_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__output_token_nano_usd: _TypeAlias = _typing.Literal["_output_token_nano_usd", b"_output_token_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__output_tokens: _TypeAlias = _typing.Literal["output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__output_tokens: _TypeAlias = _typing.Literal["_output_tokens", b"_output_tokens"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_tokens) -> _WhichOneofReturnType__context_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_token_nano_usd) -> _WhichOneofReturnType__input_token_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_token_nano_usd) -> _WhichOneofReturnType__output_token_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__output_tokens) -> _WhichOneofReturnType__output_tokens | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015

@@ -42,6 +42,11 @@ class ProviderServiceStub:
                 request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeRequest.SerializeToString,
                 response_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
                 _registered_method=True)
+        self.Upload = channel.stream_stream(
+                '/headrace.provider.v1.ProviderService/Upload',
+                request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.SerializeToString,
+                response_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/headrace.provider.v1.ProviderService/ListModels',
                 request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
@@ -71,6 +76,16 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Upload(self, request_iterator, context):
+        """As `Invoke`, for a body that is sent in pieces as it comes: a file that is
+        uploaded, or a body of unknown length. Cannot be tried again.
+
+        The answer is the same as of `Invoke`, and so is its message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked for without asking the provider, or
         that the provider lists when asked with the caller's credential.
@@ -85,6 +100,11 @@ def add_ProviderServiceServicer_to_server(servicer, server):
             'Invoke': grpc.unary_stream_rpc_method_handler(
                     servicer.Invoke,
                     request_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeRequest.FromString,
+                    response_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.SerializeToString,
+            ),
+            'Upload': grpc.stream_stream_rpc_method_handler(
+                    servicer.Upload,
+                    request_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.FromString,
                     response_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
@@ -122,6 +142,33 @@ class ProviderService:
             target,
             '/headrace.provider.v1.ProviderService/Invoke',
             headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeRequest.SerializeToString,
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upload(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/headrace.provider.v1.ProviderService/Upload',
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.SerializeToString,
             headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
             options,
             channel_credentials,

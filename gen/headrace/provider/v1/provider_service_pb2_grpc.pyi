@@ -48,6 +48,12 @@ class ProviderServiceStub:
     by the error body in the client's dialect. What goes wrong after the `Head`
     is told in the `Tail`. Cancelling the call closes the upstream connection.
     """
+    Upload: _grpc.StreamStreamMultiCallable[_provider_service_pb2.UploadRequest, _provider_service_pb2.InvokeResponse]
+    """As `Invoke`, for a body that is sent in pieces as it comes: a file that is
+    uploaded, or a body of unknown length. Cannot be tried again.
+
+    The answer is the same as of `Invoke`, and so is its message.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListModelsRequest, _provider_service_pb2.ListModelsResponse]
     """Lists the models that can be asked for without asking the provider, or
     that the provider lists when asked with the caller's credential.
@@ -72,6 +78,12 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     marked as an error is a `Head` with that status and a `failure`, followed
     by the error body in the client's dialect. What goes wrong after the `Head`
     is told in the `Tail`. Cancelling the call closes the upstream connection.
+    """
+    Upload: _aio.StreamStreamMultiCallable[_provider_service_pb2.UploadRequest, _provider_service_pb2.InvokeResponse]  # type: ignore[assignment]
+    """As `Invoke`, for a body that is sent in pieces as it comes: a file that is
+    uploaded, or a body of unknown length. Cannot be tried again.
+
+    The answer is the same as of `Invoke`, and so is its message.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListModelsRequest, _provider_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked for without asking the provider, or
@@ -100,6 +112,18 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         marked as an error is a `Head` with that status and a `failure`, followed
         by the error body in the client's dialect. What goes wrong after the `Head`
         is told in the `Tail`. Cancelling the call closes the upstream connection.
+        """
+
+    @_abc_1.abstractmethod
+    def Upload(
+        self,
+        request_iterator: _MaybeAsyncIterator[_provider_service_pb2.UploadRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.InvokeResponse], _abc.AsyncIterator[_provider_service_pb2.InvokeResponse]]:
+        """As `Invoke`, for a body that is sent in pieces as it comes: a file that is
+        uploaded, or a body of unknown length. Cannot be tried again.
+
+        The answer is the same as of `Invoke`, and so is its message.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.common.v1 import caller_pb2 as _caller_pb2
 from headrace.common.v1 import http_pb2 as _http_pb2
 from headrace.common.v1 import lifetime_pb2 as _lifetime_pb2
+from headrace.router.v1 import custom_provider_pb2 as _custom_provider_pb2
 from headrace.router.v1 import gateway_pb2 as _gateway_pb2
 import builtins as _builtins
 import sys
@@ -214,6 +215,7 @@ class Step(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
+    CUSTOM_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider slug."""
     model: _builtins.str
@@ -226,6 +228,10 @@ class Step(_message.Message):
     def retry(self) -> _gateway_pb2.Retry:
         """Retries, where they differ from the gateway's."""
 
+    @_builtins.property
+    def custom(self) -> _custom_provider_pb2.CustomProvider:
+        """The account's own provider, when `provider` names one."""
+
     def __init__(
         self,
         *,
@@ -233,10 +239,11 @@ class Step(_message.Message):
         model: _builtins.str = ...,
         timeouts: _gateway_pb2.Timeouts | None = ...,
         retry: _gateway_pb2.Retry | None = ...,
+        custom: _custom_provider_pb2.CustomProvider | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "provider", b"provider", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "model", b"model", "provider", b"provider", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""OpenAI responses, without a store."""

@@ -1,0 +1,1 @@
+"""Workers AI's own API, `run`, as a target."""

@@ -1,0 +1,127 @@
+"""Which providers an account may name itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kit.errors import GatewayError, Reason
+from services.router.core.custom_provider import CustomProvider, checked
+from tests.fakes.peers import TOKEN
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+GOOD = CustomProvider(
+    account_id="acme",
+    slug="mine",
+    base_url="https://llm.example/v1",
+    name="Mine",
+    headers=(("x-team", b"a"),),
+    enabled=True,
+    created_at=NOW,
+    updated_at=NOW,
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"slug": "a"},
+        {"slug": "a-1-b"},
+        {"slug": "a" * 50},
+        {"base_url": "https://llm.example"},
+        {"base_url": "https://llm.example:8443/a%20b/"},
+        {"base_url": "https://192.0.2.1/v1"},
+        {"base_url": "https://[2001:db8::1]:443/v1"},
+        {"name": ""},
+        {"name": "Моя модель"},
+        {"headers": ()},
+        {"headers": (("x-a", b""),) * 32},
+    ],
+)
+def test_what_may_be_kept(changes: dict[str, Any]) -> None:
+    """It is returned as it is."""
+    provider = replace(GOOD, **changes)
+
+    assert provider == checked(provider)
+
+
+BAD = [
+    ("provider.slug", {"slug": ""}),
+    ("provider.slug", {"slug": "A"}),
+    ("provider.slug", {"slug": "a--b"}),
+    ("provider.slug", {"slug": "-a"}),
+    ("provider.slug", {"slug": "a\n"}),
+    ("provider.slug", {"slug": "a_b"}),
+    ("provider.slug", {"slug": "a" * 51}),
+    ("provider.base_url", {"base_url": ""}),
+    ("provider.base_url", {"base_url": "http://llm.example"}),
+    ("provider.base_url", {"base_url": "HTTPS://llm.example"}),
+    ("provider.base_url", {"base_url": "https://"}),
+    ("provider.base_url", {"base_url": "https:///v1"}),
+    ("provider.base_url", {"base_url": "https://user@llm.example"}),
+    ("provider.base_url", {"base_url": "https://user:key@llm.example"}),
+    ("provider.base_url", {"base_url": "https://llm.example?key=x"}),
+    ("provider.base_url", {"base_url": "https://llm.example/?"}),
+    ("provider.base_url", {"base_url": "https://llm.example/#a"}),
+    ("provider.base_url", {"base_url": "https://llm.example/#"}),
+    ("provider.base_url", {"base_url": "https://llm.example:x"}),
+    ("provider.base_url", {"base_url": "https://llm.example:0"}),
+    ("provider.base_url", {"base_url": "https://llm.example:99999"}),
+    ("provider.base_url", {"base_url": "https://[::1"}),
+    ("provider.base_url", {"base_url": "https://llm example"}),
+    ("provider.base_url", {"base_url": "https://llm.example/a b"}),
+    ("provider.base_url", {"base_url": "https://llm.example\\@10.0.0.1/"}),
+    ("provider.base_url", {"base_url": "https://llm.example/\r\nx: y"}),
+    ("provider.base_url", {"base_url": "https://llm.example/a\nb"}),
+    ("provider.base_url", {"base_url": "https://llm.exam\tple/"}),
+    ("provider.base_url", {"base_url": "https://llm.éxample/"}),
+    ("provider.base_url", {"base_url": "https://llm.example/a/../b"}),
+    ("provider.base_url", {"base_url": "https://llm.example/%2e%2E/b"}),
+    ("provider.base_url", {"base_url": "https://llm.example/" + "a" * 1024}),
+    ("provider.name", {"name": "a\nb"}),
+    ("provider.name", {"name": "a" * 201}),
+    ("provider.headers", {"headers": (("X-Team", b"a"),)}),
+    ("provider.headers", {"headers": (("", b"a"),)}),
+    ("provider.headers", {"headers": (("a b", b"a"),)}),
+    ("provider.headers", {"headers": (("authorization", b"Bearer x"),)}),
+    ("provider.headers", {"headers": (("x-api-key", b"x"),)}),
+    ("provider.headers", {"headers": (("host", b"x"),)}),
+    ("provider.headers", {"headers": (("cf-aig-x", b"x"),)}),
+    ("provider.headers", {"headers": (("x-a", b"a\r\nb: c"),)}),
+    ("provider.headers", {"headers": (("x-a", b"a" * 4097),)}),
+    ("provider.headers", {"headers": (("x-a", TOKEN.encode()),)}),
+    ("provider.headers", {"headers": (("x-a", b"a"),) * 33}),
+]
+
+
+@pytest.mark.parametrize(("param", "changes"), BAD)
+def test_what_may_not(param: str, changes: dict[str, Any]) -> None:
+    """The error names what is wrong."""
+    with pytest.raises(GatewayError) as caught:
+        checked(replace(GOOD, **changes))
+
+    assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])
+
+
+def test_a_slug_that_the_operator_uses_is_taken() -> None:
+    """An account cannot have the operator's key sent to an address of its own."""
+    with pytest.raises(GatewayError) as caught:
+        checked(GOOD, taken={"custom-mine"})
+
+    assert Reason.CONFLICT == caught.value.reason
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_checking_never_fails_in_another_way(slug: str, rest: str) -> None:
+    """Any text is taken or refused."""
+    for provider in (replace(GOOD, slug=slug), replace(GOOD, base_url=f"https://{rest}")):
+        try:
+            checked(provider)
+        except GatewayError as error:
+            assert Reason.INVALID_REQUEST == error.reason  # noqa: PT017 - either outcome is right
