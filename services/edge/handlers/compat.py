@@ -41,6 +41,7 @@ def exchange(
         GatewayError: BAD_CHAT_FORMAT; what is needed is not there or is of the wrong type.
     """
     operation = route.operation
+    others: tuple[str, ...] = ()
     if route.dialect == http_pb2.DIALECT_GEMINI:
         gemini.check(parse(body), max_messages)
         operation, streamed = gemini.operation(operation, query)
@@ -48,7 +49,7 @@ def exchange(
     elif route.dialect == http_pb2.DIALECT_OPENAI_OTHER and multipart.is_form(headers.content_type):
         model, streamed = _read_form(headers.content_type, body)
     else:
-        model, streamed = _read_json(route, body, max_messages)
+        model, streamed, others = _read_json(route, body, max_messages)
     check_model(model)
     return Exchange(
         account_id=route.account_id,
@@ -59,6 +60,7 @@ def exchange(
         operation=operation,
         endpoint=route.endpoint,
         requested_model=model,
+        other_models=others,
         body=body,
         streamed=streamed,
         headers=headers,
@@ -94,8 +96,8 @@ def parse(body: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _read_json(route: Route, body: bytes, max_messages: int) -> tuple[str, bool]:
-    """Give the model, and whether a stream is asked for."""
+def _read_json(route: Route, body: bytes, max_messages: int) -> tuple[str, bool, tuple[str, ...]]:
+    """Give the model, whether a stream is asked for, and the models that are named to fall back to."""
     parsed = parse(body)
     model = parsed.get("model")
     if not isinstance(model, str) or not model:
@@ -107,7 +109,15 @@ def _read_json(route: Route, body: bytes, max_messages: int) -> tuple[str, bool]
     if route.dialect == http_pb2.DIALECT_OPENAI_OTHER:
         # Speech has a word of its own for a stream of events.
         streamed = streamed or parsed.get("stream_format") == "sse"
-    return model, bool(streamed) and route.operation != _COUNT_TOKENS
+    others = _other_models(parsed["models"]) if "models" in parsed else ()
+    return model, bool(streamed) and route.operation != _COUNT_TOKENS, others
+
+
+def _other_models(named: Any) -> tuple[str, ...]:
+    """Read what OpenRouter falls back to by itself: a token may be restricted to some models."""
+    if not isinstance(named, list):
+        return ()
+    return tuple(name for name in named if isinstance(name, str))
 
 
 def _read_form(content_type: str, body: bytes) -> tuple[str, bool]:

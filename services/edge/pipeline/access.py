@@ -97,7 +97,7 @@ class Access:
             if principal is None:
                 raise refusal or GatewayError(Reason.UNAUTHENTICATED, "Unauthorized")
             for step in plan.steps:
-                _check(principal, exchange.gateway_id, step)
+                _check(principal, exchange, step)
         return Admission(caller, plan)
 
     async def authenticate(self, account_id: str, token: str) -> Principal:
@@ -173,17 +173,18 @@ class Access:
             yield event.invalidation
 
 
-def _check(principal: Principal, gateway_id: str, step: router_service_pb2.Step) -> None:
+def _check(principal: Principal, exchange: Exchange, step: router_service_pb2.Step) -> None:
     if auth_service_pb2.PERMISSION_AI_GATEWAY_RUN not in principal.permissions:
         raise _lacks(auth_service_pb2.PERMISSION_AI_GATEWAY_RUN)
     narrowed = principal.restrictions
     if not (narrowed.gateway_ids or narrowed.providers or narrowed.models):
         return
-    check_gateway(principal, gateway_id)
+    check_gateway(principal, exchange.gateway_id)
     if not _allows(narrowed.providers, step.provider):
         raise _may_not_use("provider", step.provider)
-    if not _allows(narrowed.models, model := f"{step.provider}/{step.model}"):
-        raise _may_not_use("model", model)
+    for name in (step.model, *exchange.other_models):
+        if not _allows(narrowed.models, model := f"{step.provider}/{name}"):
+            raise _may_not_use("model", model)
 
 
 def check_gateway(principal: Principal, gateway_id: str) -> None:

@@ -66,6 +66,7 @@ class Exchange:
         operation: Which of the dialect's calls, where it has more than one.
         endpoint: What was called, such as `compat/chat/completions`; logged, and part of the cache key.
         requested_model: `{provider}/{model}` as the client wrote it; empty on native calls.
+        other_models: Further models that the body names for the provider to fall back to, in its naming.
         provider: Provider in the URL of a native call; empty elsewhere.
         native: Method and path of a native call.
         body: The body, unchanged; empty when there is an `upload`.
@@ -81,6 +82,7 @@ class Exchange:
     endpoint: str
     operation: str = ""
     requested_model: str = ""
+    other_models: tuple[str, ...] = ()
     provider: str = ""
     native: provider_service_pb2.NativeTarget | None = None
     body: bytes = b""

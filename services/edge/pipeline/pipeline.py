@@ -15,6 +15,7 @@ from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
 from kit.ids import uuid7
+from kit.tokens import CREDENTIAL_HEADERS
 from services.edge import headers as names
 from services.edge.pipeline.billing import billing_headers
 from services.edge.pipeline.exchange import Progress
@@ -208,6 +209,8 @@ class Pipeline:
         for index, step in enumerate(steps):
             progress.step, progress.provider, progress.target_model = index, step.provider, step.model
             request = self._invoke_request(exchange, admission.caller, admission.plan.settings, step)
+            if step.provider != steps[0].provider:
+                _without_credentials(request)
             attempt = Attempt(
                 progress,
                 sink,
@@ -275,6 +278,13 @@ class Pipeline:
         progress.finished = True
         self._recorder.finish(exchange, progress)
         self._observe(exchange, progress)
+
+
+def _without_credentials(request: provider_service_pb2.InvokeRequest) -> None:
+    """Take out the client's own keys: they are the first step's provider's, and no other may see them."""
+    kept = [header for header in request.headers if header.name not in CREDENTIAL_HEADERS]
+    del request.headers[:]
+    request.headers.extend(kept)
 
 
 def _failed(progress: Progress, error: GatewayError) -> None:
