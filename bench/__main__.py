@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import socket
 import statistics
 import tempfile
 import time
@@ -19,13 +18,14 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
 from bench import load, subjects, translation
+from tests.fakes.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def main() -> None:
 def _subjects(directory: Path, only: list[str]) -> Iterator[Subject]:
     if not set(_SUBJECTS) & set(only):
         return
-    ports = _free_ports(3)
+    ports = free_ports(3)
     with ExitStack() as stack:
         base = stack.enter_context(subjects.upstream(ports[0]))
         made: dict[str, Callable[[], AbstractContextManager[Subject]]] = {
@@ -238,14 +238,6 @@ def _ratio(figures: Figures, base: Figures | None, what: str) -> str:
     if base is None or not base.cpu_ms.get(what):
         return ""
     return f"{figures.cpu_ms[what] / base.cpu_ms[what]:.1f}"
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        probes: list[Any] = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,17 +18,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from deploy.envoy.binary import envoy_path
 from deploy.envoy.render import FrontDoor, render
+from tests.fakes.ports import free_port
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SERVICES = ("auth", "router", "cache", "ledger", "providers")
-
-
-def free_port() -> int:
-    """Find a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ from kit.runtime_config import RuntimeConfig
 from kit.service import Binding, Runtime, Service
 from kit.telemetry.tracing import Tracing
 from services.edge.app import build
+from tests.fakes.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -304,7 +305,7 @@ async def edge_between(tmp_path: Path, *, over_grpc: bool = False, **settings: s
         **settings: Further settings, without `HEADRACE_` and in lower case.
     """
     peers = Peers()
-    port = _free_port()
+    port = free_port()
     env = {
         "HEADRACE_DATA_DIR": str(tmp_path),
         "HEADRACE_EDGE_LISTEN_HTTP": f"127.0.0.1:{port}",
@@ -352,12 +353,3 @@ async def edge_between(tmp_path: Path, *, over_grpc: bool = False, **settings: s
         peers.service = service
         peers.drain = service.drain
         yield peers
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port

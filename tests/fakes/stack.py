@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from kit import rundir
+from tests.fakes.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,7 +85,7 @@ class Stack:
         self.data_dir = directory / "data"
         self.run_dir = rundir.resolve(self.data_dir)
         self.log_path = directory / "up.log"
-        self.port, self.grpc_port = _free_ports(2)
+        self.port, self.grpc_port = free_ports(2)
         self.base_url = f"http://127.0.0.1:{self.port}"
         self.grpc_target = f"127.0.0.1:{self.grpc_port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -311,15 +312,6 @@ def _is_zombie(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held at once, so they differ.
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _is_open(port: int) -> bool:

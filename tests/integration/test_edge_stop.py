@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.fakes.front_door import free_port
+from tests.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cli.probe import ask
-from tests.fakes.front_door import free_port
+from tests.fakes.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
