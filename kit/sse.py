@@ -88,7 +88,9 @@ def _last_end(data: bytes) -> int:
         return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
     end = 0
     for match in _BLANK_LINE.finditer(data):
-        end = match.end()
+        # A CR at the end is half of a CRLF, where lines end so: the event ends with all of it.
+        if match.end() < len(data) or not match[0].endswith(b"\n\r"):
+            end = match.end()
     return end
 
 

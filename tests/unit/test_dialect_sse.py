@@ -109,3 +109,12 @@ def test_event_longer_than_allowed() -> None:
         splitter.feed(b"y")
 
     assert Reason.UPSTREAM_MALFORMED is caught.value.reason
+
+
+def test_half_of_a_line_end_ends_no_event() -> None:
+    """Case 54: an event that ends in CRLF is given out with all of it, also when it comes byte by byte."""
+    splitter = SseSplitter()
+
+    given = [splitter.feed(bytes([byte])) for byte in b"data: a\r\n\r\ndata: b\r\n\r\n"]
+
+    assert [b"data: a\r\n\r\n", b"data: b\r\n\r\n"] == [piece for piece in given if piece]
