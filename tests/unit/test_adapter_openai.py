@@ -96,6 +96,19 @@ async def test_responses_where_they_are() -> None:
 
 
 @pytest.mark.parametrize(
+    ("member", "value"),
+    [("previous_response_id", "resp_1"), ("conversation", {"id": "conv_1"}), ("background", True)],
+)
+async def test_responses_are_stateless_in_the_same_dialect_too(member: str, value: Any) -> None:
+    """Case 153: what refers to a stored answer is refused by name, since the next turn may go elsewhere."""
+    body = orjson.dumps({"model": "x", "input": "Hello?", member: value})
+    with pytest.raises(GatewayError) as caught:
+        await exchange("openai", ClientDialect.OPENAI_RESPONSES, body)
+
+    assert (Reason.UNSUPPORTED, member) == (caught.value.reason, caught.value.metadata["param"])
+
+
+@pytest.mark.parametrize(
     ("slug", "model", "path"),
     [
         ("openai", "gpt-5.6", "/v1/responses"),

@@ -20,6 +20,7 @@ from services.providers.dialects.openai_chat.same_stream import OpenAIStream
 from services.providers.dialects.openai_chat.target_side import chat_target
 from services.providers.dialects.openai_error import openai_error
 from services.providers.dialects.openai_responses import same as openai_responses
+from services.providers.dialects.openai_responses.request_reader import refuse_stored
 from services.providers.dialects.openai_responses.same import ResponsesStream
 from services.providers.dialects.openai_responses.target_side import responses_target
 from services.providers.dialects.watched import WatchedStream
@@ -110,7 +111,10 @@ class OpenAIAdapter:
         return self._post(call, path, prepared.body, reading, operation)
 
     def _responses(self, call: Call) -> Exchange:
-        body = openai_chat.put_model(call.body, call.model)
+        document = openai_chat.load_request(call.body)
+        # The next turn may go to another provider, which would know nothing of this one.
+        refuse_stored(document)
+        body = openai_chat.with_model(call.body, document, call.model)
         reading = Reading(
             stream=lambda: ResponsesStream(request_bytes=len(body), max_event_bytes=self._max_event_bytes),
             whole=openai_responses.read_answer,

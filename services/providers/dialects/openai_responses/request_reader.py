@@ -29,7 +29,7 @@ from services.providers.dialects.openai_responses.option_reader import (
 if TYPE_CHECKING:
     from services.providers.dialects.neutral.notes import Notes
 
-__all__ = ["read_request"]
+__all__ = ["read_request", "refuse_stored"]
 
 _NAMES: Final = {
     "cache_control": "prompt_cache_breakpoint",
@@ -51,7 +51,6 @@ _NAMES: Final = {
 _STORED: Final = {
     "previous_response_id": "refers to a stored response, and none is stored here: send the whole input",
     "conversation": "refers to a stored conversation, and none is stored here: send the whole input",
-    "prompt": "refers to a stored prompt, which only its own provider knows",
     "background": "needs a store, and nothing is stored here",
 }
 _READ: Final = frozenset(
@@ -123,11 +122,23 @@ def read_request(body: bytes, notes: Notes) -> Conversation:
     return conversation
 
 
-def _refuse_stored(document: dict[str, Any], notes: Notes) -> None:
+def refuse_stored(document: dict[str, Any]) -> None:
+    """
+    Refuse what refers to a stored answer, or asks for one to be fetched later.
+
+    Raises:
+        GatewayError: UNSUPPORTED, naming the parameter.
+    """
     for name, why in _STORED.items():
         value = document.get(name)
         if value is not None and value is not False:
             unsupported(name, why)
+
+
+def _refuse_stored(document: dict[str, Any], notes: Notes) -> None:
+    refuse_stored(document)
+    if document.get("prompt") is not None:
+        unsupported("prompt", "refers to a stored prompt, which only its own provider knows")
     if get_bool(document, "store"):
         # The answer can be read once, so it is given; that it cannot be read again has to be told.
         notes.dropped("store")
