@@ -29,6 +29,8 @@ class Tokens:
     reasoning: int | None = None
     input_audio: int | None = None
     output_audio: int | None = None
+    input_image: int | None = None
+    output_image: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class Rates:
     reasoning: Decimal | None = None
     input_audio: Decimal | None = None
     output_audio: Decimal | None = None
+    input_image: Decimal | None = None
+    output_image: Decimal | None = None
     request: Decimal = _ZERO
 
 
@@ -128,7 +132,13 @@ def _cost(rates: Rates, tokens: Tokens) -> int | None:
 
 def _input_cost(rates: Rates, tokens: Tokens) -> Decimal | None:
     if tokens.input is None:
-        own = (rates.cache_read, rates.cache_write, rates.cache_write_1h, rates.input_audio)
+        own = (
+            rates.cache_read,
+            rates.cache_write,
+            rates.cache_write_1h,
+            rates.input_audio,
+            rates.input_image,
+        )
         return None if rates.input or any(own) else _ZERO
     rest = max(0, tokens.input)
     total = _ZERO
@@ -140,6 +150,9 @@ def _input_cost(rates: Rates, tokens: Tokens) -> Decimal | None:
     written_1h = _part(tokens.cache_write_1h, written)
     audio = _part(tokens.input_audio, rest)
     rest -= audio
+    # Whoever asks for a price of their own for images that come in says how many tokens they were.
+    images = _part(tokens.input_image, rest)
+    rest -= images
     if read:
         total += read * _or(rates.cache_read, rates.input)
     if written:
@@ -148,22 +161,31 @@ def _input_cost(rates: Rates, tokens: Tokens) -> Decimal | None:
         total += written_1h * _or(rates.cache_write_1h, write_rate)
     if audio:
         total += audio * _or(rates.input_audio, rates.input)
+    if images:
+        total += images * _or(rates.input_image, rates.input)
     return total + rest * rates.input
 
 
 def _output_cost(rates: Rates, tokens: Tokens) -> Decimal | None:
     if tokens.output is None:
-        return None if rates.output or rates.reasoning or rates.output_audio else _ZERO
+        own = (rates.reasoning, rates.output_audio, rates.output_image)
+        return None if rates.output or any(own) else _ZERO
+    if tokens.output_image is None and rates.output_image not in {None, rates.output}:
+        return None  # images cost ten times as much as text, and nobody says what this is
     rest = max(0, tokens.output)
     reasoning = _part(tokens.reasoning, rest)
     rest -= reasoning
     audio = _part(tokens.output_audio, rest)
     rest -= audio
+    images = _part(tokens.output_image, rest)
+    rest -= images
     total = rest * rates.output
     if reasoning:
         total += reasoning * _or(rates.reasoning, rates.output)
     if audio:
         total += audio * _or(rates.output_audio, rates.output)
+    if images:
+        total += images * _or(rates.output_image, rates.output)
     return total
 
 

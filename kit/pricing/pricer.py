@@ -97,6 +97,8 @@ def _tokens(usage: usage_pb2.Usage) -> Tokens:
         reasoning=usage.reasoning_tokens,
         input_audio=usage.input_audio_tokens,
         output_audio=usage.output_audio_tokens,
+        input_image=usage.input_image_tokens,
+        output_image=usage.output_image_tokens if known("output_image_tokens") else None,
     )
 
 

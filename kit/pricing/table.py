@@ -51,10 +51,12 @@ _PER_TOKEN: Final = {
     "output_reasoning_mtok": "reasoning",
     "input_audio_mtok": "input_audio",
     "output_audio_mtok": "output_audio",
+    "input_image_mtok": "input_image",
+    "output_image_mtok": "output_image",
 }
 _PER_REQUEST: Final = "requests_kcount"
 # Output that usage does not tell from the rest, and that costs ten times as much: the sum is not known.
-_UNTOLD: Final = ("output_image_mtok", "output_video_mtok")
+_UNTOLD: Final = ("output_video_mtok",)
 _NANO_PER_MTOK: Final = 1_000  # dollars a million tokens, as billionths of a dollar a token
 _NANO_PER_THOUSAND: Final = 1_000_000  # dollars a thousand requests, as billionths of a dollar a request
 

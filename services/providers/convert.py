@@ -49,6 +49,8 @@ _COUNTS: Final = (
     "reasoning_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
 )
 
 

@@ -4,6 +4,7 @@ Whole answers and errors, written as responses of generateContent.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -146,7 +147,7 @@ def test_usage() -> None:
             {"modality": "AUDIO", "tokenCount": 5},
         ],
     } == found
-    assert counts == read_gemini_usage(found)
+    assert replace(counts, output_image_tokens=0) == read_gemini_usage(found)
 
 
 def test_several_candidates() -> None:

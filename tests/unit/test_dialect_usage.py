@@ -10,6 +10,7 @@ from services.providers.dialects.usage import (
     estimate,
     merge_report,
     read_anthropic_usage,
+    read_gemini_usage,
     read_openai_usage,
 )
 
@@ -122,3 +123,30 @@ def test_counts_that_no_field_holds_are_unknown() -> None:
     )
     written = {"ephemeral_1h_input_tokens": most, "ephemeral_5m_input_tokens": most}
     assert UsageCounts(cache_write_1h_tokens=most) == read_anthropic_usage({"cache_creation": written})
+
+
+def test_pictures() -> None:
+    """OpenAI and Google tell how many tokens were pictures; Google also that none were."""
+    openai = read_openai_usage(
+        {
+            "input_tokens": 250,
+            "output_tokens": 1000,
+            "input_tokens_details": {"text_tokens": 50, "image_tokens": 200},
+            "output_tokens_details": {"image_tokens": 900, "text_tokens": 100},
+        }
+    )
+    picture, text = (
+        read_gemini_usage(
+            {
+                "promptTokenCount": 5,
+                "candidatesTokenCount": 7,
+                "totalTokenCount": 12,
+                "candidatesTokensDetails": [{"modality": kind, "tokenCount": 7}],
+            }
+        )
+        for kind in ("IMAGE", "TEXT")
+    )
+
+    assert (200, 900) == (openai.input_image_tokens, openai.output_image_tokens)
+    assert (7, 0) == (picture.output_image_tokens, text.output_image_tokens)
+    assert read_gemini_usage({"promptTokenCount": 5}).output_image_tokens is None

@@ -216,12 +216,26 @@ def test_an_unknown_cost_is_absent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "model"),
+    ("images", "expected"),
     [
-        ("google-ai-studio", "gemini-2.5-flash-image"),
-        ("google-vertex-ai", "google/gemini-3-pro-image-preview"),
+        # 1,000 tokens in at $0.30, 300 of text at $2.50 and 1,290 of a picture at $30 a million.
+        (1_290, 300_000 + 750_000 + 38_700_000),
+        (0, 300_000 + 1_590 * 2_500),
+        (None, None),
     ],
 )
-def test_images_that_usage_does_not_tell_apart(provider: str, model: str) -> None:
-    """Pictures cost ten times what text does: where an answer may hold either, its cost is not known."""
-    assert TABLE.find(provider, (model,), NOW_US) is None
+def test_pictures_are_priced_apart(images: int | None, expected: int | None) -> None:
+    """Pictures cost ten times what text does: where nobody says what an answer holds, no cost is known."""
+    prices = TABLE.find("google-ai-studio", ("gemini-2.5-flash-image",), NOW_US)
+    assert prices is not None
+
+    assert expected == table_cost(prices, Tokens(input=1_000, output=1_590, output_image=images))
+
+
+def test_pictures_that_come_in() -> None:
+    """What a picture counts as input has a price of its own, too: $10 where text is $5."""
+    prices = TABLE.find("openai", ("gpt-image-1",), NOW_US)
+    assert prices is not None
+
+    expected = 50 * 5_000 + 200 * 10_000 + 1_000 * 40_000
+    assert expected == table_cost(prices, Tokens(input=250, output=1_000, input_image=200))

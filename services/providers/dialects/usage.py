@@ -32,6 +32,8 @@ class UsageCounts:
         reasoning_tokens: Part of the output that was reasoning.
         input_audio_tokens: Part of the input that was audio.
         output_audio_tokens: Part of the output that was audio.
+        input_image_tokens: Part of the input that was images.
+        output_image_tokens: Part of the output that was images.
         estimated: Some count was estimated, since the provider did not report it.
     """
 
@@ -43,6 +45,8 @@ class UsageCounts:
     reasoning_tokens: int | None = None
     input_audio_tokens: int | None = None
     output_audio_tokens: int | None = None
+    input_image_tokens: int | None = None
+    output_image_tokens: int | None = None
     estimated: bool = False
 
 
@@ -85,6 +89,8 @@ def read_openai_usage(usage: Mapping[str, Any]) -> UsageCounts:
         reasoning_tokens=thought,
         input_audio_tokens=_count(inputs, "audio_tokens"),
         output_audio_tokens=_count(outputs, "audio_tokens"),
+        input_image_tokens=_count(inputs, "image_tokens"),
+        output_image_tokens=_count(outputs, "image_tokens"),
     )
 
 
@@ -159,18 +165,20 @@ def read_gemini_usage(usage: Mapping[str, Any]) -> UsageCounts:
         output_tokens=output,
         cache_read_tokens=_count(usage, "cachedContentTokenCount"),
         reasoning_tokens=thoughts,
-        input_audio_tokens=_audio(usage.get("promptTokensDetails")),
-        output_audio_tokens=_audio(usage.get("candidatesTokensDetails")),
+        input_audio_tokens=_of_kind(usage.get("promptTokensDetails"), "AUDIO") or None,
+        output_audio_tokens=_of_kind(usage.get("candidatesTokensDetails"), "AUDIO") or None,
+        input_image_tokens=_of_kind(usage.get("promptTokensDetails"), "IMAGE") or None,
+        # None at all is worth knowing: what is not said may be dear.
+        output_image_tokens=_of_kind(usage.get("candidatesTokensDetails"), "IMAGE"),
     )
 
 
-def _audio(details: Any) -> int | None:
-    """Read how many of Gemini's tokens were sound."""
+def _of_kind(details: Any, modality: str) -> int | None:
+    """Read how many of Gemini's tokens were of a kind; None: it does not tell kinds apart."""
     counts = [
-        tokens
+        tokens if entry.get("modality") == modality else 0
         for entry in (details if isinstance(details, list) else [])
-        if isinstance(entry, dict) and entry.get("modality") == "AUDIO"
-        if (tokens := _count(entry, "tokenCount")) is not None
+        if isinstance(entry, dict) and (tokens := _count(entry, "tokenCount")) is not None
     ]
     return _bounded(sum(counts)) if counts else None
 
@@ -210,5 +218,7 @@ def estimate(known: UsageCounts | None, *, request_bytes: int, content_events: i
         reasoning_tokens=known.reasoning_tokens,
         input_audio_tokens=known.input_audio_tokens,
         output_audio_tokens=known.output_audio_tokens,
+        input_image_tokens=known.input_image_tokens,
+        output_image_tokens=known.output_image_tokens,
         estimated=True,
     )

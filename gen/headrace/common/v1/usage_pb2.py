@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/common/v1/usage.proto\x12\x12headrace.common.v1\"\xc6\x03\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1f\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\"\n\x15\x63\x61\x63he_write_1h_tokens\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x1d\n\x10reasoning_tokens\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x1f\n\x12input_audio_tokens\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12 \n\x13output_audio_tokens\x18\x08 \x01(\x03H\x07\x88\x01\x01\x12\x11\n\testimated\x18\t \x01(\x08\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x14\n\x12_cache_read_tokensB\x15\n\x13_cache_write_tokensB\x18\n\x16_cache_write_1h_tokensB\x13\n\x11_reasoning_tokensB\x15\n\x13_input_audio_tokensB\x16\n\x14_output_audio_tokens\"e\n\x04\x43ost\x12\x10\n\x08nano_usd\x18\x01 \x01(\x03\x12.\n\x06source\x18\x02 \x01(\x0e\x32\x1e.headrace.common.v1.CostSource\x12\x1b\n\x13price_table_version\x18\x03 \x01(\t*\x90\x01\n\nCostSource\x12\x1b\n\x17\x43OST_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OST_SOURCE_PRICE_TABLE\x10\x01\x12\x16\n\x12\x43OST_SOURCE_CUSTOM\x10\x02\x12\x19\n\x15\x43OST_SOURCE_CACHE_HIT\x10\x03\x12\x15\n\x11\x43OST_SOURCE_LOCAL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/common/v1/usage.proto\x12\x12headrace.common.v1\"\xb8\x04\n\x05Usage\x12\x19\n\x0cinput_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1e\n\x11\x63\x61\x63he_read_tokens\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1f\n\x12\x63\x61\x63he_write_tokens\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\"\n\x15\x63\x61\x63he_write_1h_tokens\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x1d\n\x10reasoning_tokens\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x1f\n\x12input_audio_tokens\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12 \n\x13output_audio_tokens\x18\x08 \x01(\x03H\x07\x88\x01\x01\x12\x1f\n\x12input_image_tokens\x18\n \x01(\x03H\x08\x88\x01\x01\x12 \n\x13output_image_tokens\x18\x0b \x01(\x03H\t\x88\x01\x01\x12\x11\n\testimated\x18\t \x01(\x08\x42\x0f\n\r_input_tokensB\x10\n\x0e_output_tokensB\x14\n\x12_cache_read_tokensB\x15\n\x13_cache_write_tokensB\x18\n\x16_cache_write_1h_tokensB\x13\n\x11_reasoning_tokensB\x15\n\x13_input_audio_tokensB\x16\n\x14_output_audio_tokensB\x15\n\x13_input_image_tokensB\x16\n\x14_output_image_tokens\"e\n\x04\x43ost\x12\x10\n\x08nano_usd\x18\x01 \x01(\x03\x12.\n\x06source\x18\x02 \x01(\x0e\x32\x1e.headrace.common.v1.CostSource\x12\x1b\n\x13price_table_version\x18\x03 \x01(\t*\x90\x01\n\nCostSource\x12\x1b\n\x17\x43OST_SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43OST_SOURCE_PRICE_TABLE\x10\x01\x12\x16\n\x12\x43OST_SOURCE_CUSTOM\x10\x02\x12\x19\n\x15\x43OST_SOURCE_CACHE_HIT\x10\x03\x12\x15\n\x11\x43OST_SOURCE_LOCAL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.common.v1.usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COSTSOURCE']._serialized_start=615
-  _globals['_COSTSOURCE']._serialized_end=759
+  _globals['_COSTSOURCE']._serialized_start=729
+  _globals['_COSTSOURCE']._serialized_end=873
   _globals['_USAGE']._serialized_start=55
-  _globals['_USAGE']._serialized_end=509
-  _globals['_COST']._serialized_start=511
-  _globals['_COST']._serialized_end=612
+  _globals['_USAGE']._serialized_end=623
+  _globals['_COST']._serialized_start=625
+  _globals['_COST']._serialized_end=726
 # @@protoc_insertion_point(module_scope)
