@@ -37,6 +37,8 @@ __all__ = ["ProviderServicer"]
 _NOTHING = pb.InvokeResponse()
 # A body that has to be signed is held whole; what AWS takes is shorter than this.
 _SIGNED_BYTES: Final = 32 << 20
+# How long a call stays open whose answer came before the end of its body.
+_EARLY_END_S: Final = 0.25
 # APIs whose adapters may ask somebody else first; on the others a timer would be lost.
 _ASKING: Final = frozenset({"bedrock", "gemini", "vertex", "workers-ai"})
 
@@ -89,17 +91,21 @@ class ProviderServicer(ProviderServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadRequest], context: object
     ) -> AsyncIterator[pb.InvokeResponse]:
         """Make one attempt whose body is sent as it comes."""
-        body: UploadedBody | None = await UploadedBody.begin(request_iterator)
-        assert body is not None
-        request = body.invoke
+        uploaded = await UploadedBody.begin(request_iterator)
+        body: UploadedBody | None = uploaded
+        request = uploaded.invoke
         if self._adapter(request).provider.signs_body:
             request = pb.InvokeRequest()
-            request.CopyFrom(body.invoke)
-            request.body = await body.read_all(_SIGNED_BYTES)
+            request.CopyFrom(uploaded.invoke)
+            request.body = await uploaded.read_all(_SIGNED_BYTES)
             body = None
         async with aclosing(self._attempt(request, body)) as responses:
             async for response in responses:
                 yield response
+        if not uploaded.whole:
+            # gRPC resets a call that ends before its messages are all read.
+            # What of the answer is still on its way may be lost with it.
+            await asyncio.sleep(_EARLY_END_S)
 
     async def _attempt(
         self, request: pb.InvokeRequest, uploaded: UploadedBody | None

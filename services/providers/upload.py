@@ -25,12 +25,14 @@ class UploadedBody:
 
     Attributes:
         invoke: What is asked, without a body.
+        whole: All of the body was read.
     """
 
     def __init__(self, first: pb.UploadRequest, rest: AsyncIterator[pb.UploadRequest]) -> None:
         self.invoke = first.invoke
         self._first = first
         self._rest = rest
+        self.whole = False
 
     @classmethod
     async def begin(cls, messages: AsyncIterator[pb.UploadRequest]) -> UploadedBody:
@@ -63,11 +65,13 @@ class UploadedBody:
         if self._first.data:
             yield self._first.data
         if self._first.last:
+            self.whole = True
             return
         async for message in self._rest:
             if message.data:
                 yield message.data
             if message.last:
+                self.whole = True
                 return
         raise GatewayError(Reason.INVALID_REQUEST, "The upload broke off before its end.", param="body")
 

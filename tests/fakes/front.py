@@ -68,7 +68,8 @@ class Front(FakeUpstream):
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=60),
-            connector=aiohttp.TCPConnector(limit=0),
+            # A connection that was kept may be closed by the other side just when it is used again.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
         )
         return await super().__aenter__()
 

@@ -193,6 +193,9 @@ class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
         async with aclosing(self.Invoke(first.invoke, context)) as parts:
             async for part in parts:
                 yield part
+        if self.reads is not None:
+            # As the real one does: an answer on its way would be lost with a call that ends under its body.
+            await asyncio.sleep(0.25)
 
     async def Invoke(self, request: Any, context: Any) -> AsyncGenerator[Part, None]:
         self.requests.append(request)
