@@ -247,3 +247,11 @@ def test_only_what_google_takes(schema: Json) -> None:
         check(converted)
         return
     assert Reason.INVALID_REQUEST is wrong.reason
+
+
+def test_choices_within_choices_that_may_be_null() -> None:
+    """Case 90: nothing stands beside `anyOf`, also where choices are made of choices."""
+    words = [{"type": "string"}, {"type": "integer"}]
+
+    expected = {"anyOf": [{"anyOf": [{**word, "nullable": True} for word in words]}]}
+    assert expected == to_openapi({"anyOf": [{"anyOf": words}], "nullable": True}, "tools")

@@ -220,8 +220,15 @@ def _is_null(schema: Any) -> bool:
 def _alone(out: Schema) -> Schema:
     """Leave nothing beside `anyOf`, which Google refuses then."""
     if out.get("nullable") is True:
-        return {"anyOf": [{**item, "nullable": True} for item in out["anyOf"]]}
+        return {"anyOf": [_nullable(item) for item in out["anyOf"]]}
     return {"anyOf": out["anyOf"]}
+
+
+def _nullable(item: dict[str, Any]) -> dict[str, Any]:
+    """Let a choice be null as well; one that is made of choices is so through each of them."""
+    if "anyOf" in item:
+        return {"anyOf": [_nullable(inner) for inner in item["anyOf"]]}
+    return {**item, "nullable": True}
 
 
 def _lay_over(merged: Schema, piece: Schema) -> None:
