@@ -164,9 +164,6 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "https://a.b/c.png"}}
 PICTURE = {"model": "x", "max_tokens": 9, "messages": [{"role": "user", "content": [IMAGE]}]}
 
 
-@pytest.mark.skipif(
-    ClientDialect.ANTHROPIC_MESSAGES not in CLIENTS, reason="no client sends images in a dialect to translate"
-)
 async def test_images_on_the_web() -> None:
     """Images are fetched here, since models take their bytes only."""
     made = await adapter().exchange(call(PICTURE, ClientDialect.ANTHROPIC_MESSAGES))
