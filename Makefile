@@ -56,11 +56,17 @@ typecheck: setup ## Check types
 layers: setup ## Check who may import whom
 	PYTHONPATH=gen $(BIN)/lint-imports --no-logo
 
+.PHONY: migration
+migration: setup ## Write the next migration of a service's tables (S=auth M="what it does")
+	@$(PY) scripts/new_migration.py $(S) "$(M)"
+
 docs: setup ## Generate what is generated under docs/, and the providers' names
-	$(PY) scripts/gen_config_docs.py && $(PY) scripts/gen_provider_docs.py
+	$(PY) scripts/gen_config_docs.py && $(PY) scripts/gen_provider_docs.py && $(PY) scripts/gen_management_docs.py && \
+		$(PY) scripts/gen_cli_docs.py
 
 docs-check: setup ## Fail when generated documents are out of date
-	$(PY) scripts/gen_config_docs.py --check && $(PY) scripts/gen_provider_docs.py --check
+	$(PY) scripts/gen_config_docs.py --check && $(PY) scripts/gen_provider_docs.py --check && \
+		$(PY) scripts/gen_management_docs.py --check && $(PY) scripts/gen_cli_docs.py --check
 
 envoy-check: setup ## Let Envoy validate its configuration, in every variation
 	$(PY) scripts/envoy_check.py
@@ -77,7 +83,7 @@ proto-check: setup ## Fail when gen/ is out of date
 proto-lint: setup ## Lint protos
 	$(BIN)/buf lint
 
-proto-breaking: setup ## Fail when a proto breaks the last release, or main
+proto-breaking: setup ## Fail when a proto breaks the last release
 	$(PY) scripts/proto_breaking.py
 
 ##@ Tests
@@ -114,8 +120,9 @@ bench: setup node ## CPU, latency and memory, also of translation, beside a plai
 
 .PHONY: lock
 lock: .uv/bin/uv ## Lock newest versions with hashes into requirements/
-	$(UV_COMPILE) pyproject.toml -o requirements/run.txt
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.txt
+	@# What development needs may hold a version back; what runs is what was tested.
+	$(UV_COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
 
 UV_COMPILE := .uv/bin/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

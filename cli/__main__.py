@@ -8,23 +8,56 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli import doctor_command, logs_command, token_command
+from cli import (
+    account_command,
+    apply_command,
+    audit_command,
+    doctor_command,
+    gateway_command,
+    key_command,
+    logs_command,
+    migrate_command,
+    provider_command,
+    route_command,
+    token_command,
+    vault_command,
+)
+from cli.telling import TellingGroup
 
 app = typer.Typer(
     name="headrace",
+    cls=TellingGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A self-hosted AI gateway. Begin with `headrace up`.",
     epilog="Settings come from HEADRACE_* variables: docs/configuration.md lists them all.",
 )
+app.add_typer(account_command.app, name="account")
+app.add_typer(gateway_command.app, name="gateway")
+app.add_typer(provider_command.app, name="provider")
+app.add_typer(key_command.app, name="key")
+app.add_typer(route_command.app, name="route")
 app.add_typer(token_command.app, name="token")
+app.add_typer(vault_command.app, name="vault")
+app.add_typer(audit_command.app, name="audit")
 app.add_typer(logs_command.app, name="logs")
+app.command()(apply_command.apply)
+app.command()(apply_command.export)
+app.command()(apply_command.schema)
 app.command("doctor")(doctor_command.doctor)
+app.command()(migrate_command.migrate)
+
+Files = Annotated[
+    list[Path],
+    typer.Option(
+        "--file", "-f", help="File or directory to apply when ready, and whenever it changes; repeatable."
+    ),
+]
 
 
 @app.command()
@@ -43,6 +76,7 @@ def up(
     no_local_model: Annotated[
         bool, typer.Option("--no-local-model", help="Do without the model on this machine.")
     ] = False,
+    files: Files = [],  # noqa: B006  # typer reads it, nobody writes it
 ) -> None:
     """
     Start everything and keep it running until Ctrl-C.
@@ -54,7 +88,14 @@ def up(
 
     local_model = not no_local_model and _wants_local_model()
     sys.exit(
-        start(os.environ, inline=inline, workers=workers, with_envoy=not no_envoy, local_model=local_model)
+        start(
+            os.environ,
+            inline=inline,
+            workers=workers,
+            with_envoy=not no_envoy,
+            local_model=local_model,
+            files=files,
+        )
     )
 
 

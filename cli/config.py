@@ -1,5 +1,5 @@
 """
-Settings of `headrace up` and of the front door that it starts.
+Settings of `headrace up`, of the front door that it starts, and of the commands that call it.
 
 Services do not read them: they listen on sockets, and whoever starts them says where.
 """
@@ -17,12 +17,14 @@ from services.settings import CONFIGS, DYNAMIC_SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kit.secret import Secret
+
 __all__ = ["CliConfig", "problems", "service_environment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliConfig:
-    """Where `headrace up` listens, how many edges it starts, and how its Envoy runs."""
+    """Where `headrace up` listens and how its Envoy runs, and how other commands reach it."""
 
     PREFIX: ClassVar[str] = "HEADRACE_"
 
@@ -49,6 +51,14 @@ class CliConfig:
         "Models that think before they answer are silent for minutes.",
         at_least=1,
     )
+    envoy_trusted_proxies: int = setting(
+        0,
+        "How many proxies of yours, such as a load balancer, every request passes before it reaches Envoy. "
+        "Each must add the address that it sees to `x-forwarded-for`; with too high a number, clients "
+        "can pretend to be anywhere.",
+        at_least=0,
+        at_most=16,
+    )
     envoy_max_connections: int = setting(
         10_000, "Most connections from clients at once; further ones are refused.", at_least=1
     )
@@ -56,6 +66,17 @@ class CliConfig:
         1 << 30,
         "Memory at which Envoy turns new requests away; from 85 % of it on it gives memory back.",
         at_least=64 << 20,
+    )
+    url: str | None = setting(
+        None,
+        "Where the `headrace` command finds the management API, such as `https://ai.example.com`. "
+        "Default: HEADRACE_PORT on this machine.",
+    )
+    token: Secret | None = setting(
+        None,
+        "Token that the `headrace` command presents. "
+        "Default: the one in the file `token` in the data directory, which the first start writes.",
+        secret=True,
     )
 
 

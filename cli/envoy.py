@@ -46,6 +46,7 @@ def front_door(
         access_log_path={"off": None, "stdout": "/dev/stdout"}.get(log, log),
         otlp=otlp(env),
         stream_idle_timeout_s=config.envoy_stream_idle_timeout_s,
+        trusted_proxies=config.envoy_trusted_proxies,
         max_connections=config.envoy_max_connections,
         max_heap_bytes=config.envoy_max_heap_bytes,
     )

@@ -15,7 +15,7 @@ from kit.runtime_config import RuntimeConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
-__all__ = ["CALLER", "TIMEOUT_S", "channel", "fail", "run"]
+__all__ = ["CALLER", "TIMEOUT_S", "channel", "fail", "not_running", "run", "runtime_of"]
 
 CALLER: Final = "cli"
 TIMEOUT_S: Final = 10.0
@@ -40,7 +40,7 @@ async def channel(name: str, runtime: RuntimeConfig) -> AsyncIterator[Any]:
 
     target = runtime.target(name)
     if not _is_there(target):
-        raise NotRunningError(_not_running(runtime))
+        raise NotRunningError(not_running(runtime))
     opened = connect(
         target,
         service=name,
@@ -52,7 +52,7 @@ async def channel(name: str, runtime: RuntimeConfig) -> AsyncIterator[Any]:
         yield opened
     except GatewayError as error:
         if error.reason is Reason.SERVICE_UNAVAILABLE:
-            raise NotRunningError(f"{name} does not answer. {_not_running(runtime)}") from error
+            raise NotRunningError(f"{name} does not answer. {not_running(runtime)}") from error
         raise
     finally:
         await opened.close()
@@ -62,7 +62,8 @@ def _is_there(target: str) -> bool:
     return not target.startswith("unix:") or Path(target.removeprefix("unix:")).exists()
 
 
-def _not_running(runtime: RuntimeConfig) -> str:
+def not_running(runtime: RuntimeConfig) -> str:
+    """Say that there is no installation, and how to start one."""
     return (
         f"Headrace is not running on the data directory {runtime.data_dir}. Start it with `headrace up`, "
         "or set HEADRACE_DATA_DIR to where it runs."

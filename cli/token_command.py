@@ -1,207 +1,327 @@
-"""`headrace token`: makes, lists and revokes tokens."""
+"""`headrace token`: makes, lists, changes and revokes tokens."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from cli.api import path_of
 from cli.durations import parse_duration
-from cli.rpc import TIMEOUT_S, channel, fail, run, runtime_of
+from cli.options import AsJson, Url, Yes
+from cli.output import confirm, note, print_json, print_object, print_table
+from cli.rpc import fail
+from cli.session import Session, connect
+from cli.token_body import PermissionName, permissions_of, policies, public_part, request_ip
 
-if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
-
-    from headrace.auth.v1 import auth_service_pb2 as pb
-    from kit.runtime_config import RuntimeConfig
-
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens.")
-
-
-class PermissionName(StrEnum):
-    """What a token may do, as the command line says it."""
-
-    RUN = "run"
-    READ = "read"
-    EDIT = "edit"
-    WORKERS_AI_READ = "workers-ai-read"
-
-
-_NO_TERMINAL_WIDTH = 1000
-_ENUM_NAMES = {
-    PermissionName.RUN: "PERMISSION_AI_GATEWAY_RUN",
-    PermissionName.READ: "PERMISSION_AI_GATEWAY_READ",
-    PermissionName.EDIT: "PERMISSION_AI_GATEWAY_EDIT",
-    PermissionName.WORKERS_AI_READ: "PERMISSION_WORKERS_AI_READ",
-}
+app = typer.Typer(no_args_is_help=True, help="Make, list, change and revoke tokens.")
 
 Account = Annotated[str, typer.Option("--account", help="Account. Default: HEADRACE_ACCOUNT, `local`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Accounts = Annotated[
+    list[str],
+    typer.Option("--account", help="Account; repeatable for a user's token. Default: HEADRACE_ACCOUNT."),
+]
+User = Annotated[str, typer.Option("--user", help="User whose token it is, instead of the account's.")]
+TokenId = Annotated[
+    str, typer.Argument(help="Its id, as `headrace token list` shows it, or the token.", metavar="TOKEN")
+]
+Permissions = Annotated[
+    list[PermissionName], typer.Option("--permission", "-p", help="What it may do; repeatable.")
+]
+Gateways = Annotated[list[str], typer.Option("--gateway", help="Only with this gateway; repeatable.")]
+Providers = Annotated[list[str], typer.Option("--provider", help="Only this provider; repeatable.")]
+Models = Annotated[list[str], typer.Option("--model", help="Only this model, as provider/model; repeatable.")]
+Addresses = Annotated[
+    list[str], typer.Option("--address", help="Only from this address or network; repeatable.")
+]
+Forbidden = Annotated[
+    list[str], typer.Option("--forbid-address", help="Not from this address or network; repeatable.")
+]
+NotBefore = Annotated[str, typer.Option("--not-before", help="When it begins to work, as RFC 3339 has it.")]
+ExpiresIn = Annotated[
+    str, typer.Option("--expires-in", help="How long it works, such as 30d or 12h. Default: for ever.")
+]
 
 
 @app.command()
 def create(
     *,
     name: Annotated[str, typer.Option("--name", "-n", help="What it is for, in your words.")],
-    permission: Annotated[
-        list[PermissionName],
-        typer.Option("--permission", "-p", help="What it may do; repeat for several.", show_default="run"),
-    ] = [],  # noqa: B006  # typer reads it, nobody writes it
-    gateway: Annotated[list[str], typer.Option("--gateway", help="Only with this gateway; repeatable.")] = [],  # noqa: B006
-    provider: Annotated[list[str], typer.Option("--provider", help="Only this provider; repeatable.")] = [],  # noqa: B006
-    model: Annotated[
-        list[str], typer.Option("--model", help="Only this model, as provider/model; repeatable.")
-    ] = [],  # noqa: B006
-    expires_in: Annotated[
-        str, typer.Option("--expires-in", help="How long it works, such as 30d or 12h. Default: for ever.")
-    ] = "",
-    account: Account = "",
+    permission: Permissions = [PermissionName.RUN],  # noqa: B006  # typer reads it, nobody writes it
+    gateway: Gateways = [],  # noqa: B006  # as above
+    provider: Providers = [],  # noqa: B006  # as above
+    model: Models = [],  # noqa: B006  # as above
+    address: Addresses = [],  # noqa: B006  # as above
+    forbid_address: Forbidden = [],  # noqa: B006  # as above
+    not_before: NotBefore = "",
+    expires_in: ExpiresIn = "",
+    disable: Annotated[bool, typer.Option("--disable", help="It does not work until it is enabled.")] = False,
+    user: User = "",
+    account: Accounts = [],  # noqa: B006  # as above
+    url: Url = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it. It is shown this once and kept nowhere."""
-    from headrace.auth.v1 import auth_service_pb2 as pb
-
-    runtime = runtime_of(os.environ)
-    request = pb.CreateTokenRequest(
-        account_id=account or runtime.account,
-        name=name,
-        permissions=[pb.Permission.Value(_ENUM_NAMES[each]) for each in permission],
-        restrictions=pb.Restrictions(gateway_ids=gateway, providers=provider, models=model),
-    )
-    if expires_in:
-        request.expire_time.FromDatetime(_expiry_after(expires_in))
-    answer = run(_call(runtime, "CreateToken", request))
-    if as_json:
-        typer.echo(json.dumps({"token": _plain(answer.token), "secret": answer.secret}, indent=2))
-        return
-    typer.echo(answer.secret)
-    typer.echo(
-        f"Token {answer.token.id} ({_permissions(answer.token)}; {_expiry(answer.token)}). "
-        "Keep it now: it cannot be shown again.",
-        err=True,
-    )
+    end = _expiry_after(expires_in) if expires_in else None
+    session = connect(url, _one_account(account, user))
+    body = {
+        "name": name,
+        "policies": policies(permission, account or [session.account]),
+        "condition": {"request_ip": {"in": address, "not_in": forbid_address}},
+        "not_before": not_before or None,
+        "expires_on": end,
+        "status": "disabled" if disable else "active",
+        "restrictions": {"gateways": gateway, "providers": provider, "models": model},
+    }
+    made = session.api.post(_base(session, user), body)
+    _show_secret(made, as_json=as_json)
 
 
 @app.command("list")
-def list_tokens(*, account: Account = "", as_json: AsJson = False) -> None:
-    """List the tokens of an account, newest first. Secrets are not among what is kept."""
-    runtime = runtime_of(os.environ)
-    tokens = run(_list(runtime, account or runtime.account))
+def list_tokens(*, user: User = "", account: Account = "", url: Url = "", as_json: AsJson = False) -> None:
+    """List the tokens of an account or a user, newest first. Secrets are not among what is kept."""
+    session = connect(url, account)
+    path = "/user/tokens" if user else session.path("tokens")
+    found = session.api.pages(path, _query(user))
     if as_json:
-        typer.echo(json.dumps([_plain(token) for token in tokens], indent=2))
+        print_json(found)
         return
-    _print_table(tokens)
+    columns = ("id", "name", "permissions", "only", "made", "last used", "state")
+    print_table(columns, [_row(token) for token in found])
+
+
+@app.command()
+def get(
+    token: TokenId, *, user: User = "", account: Account = "", url: Url = "", as_json: AsJson = False
+) -> None:
+    """Show a token, without its secret."""
+    session = connect(url, account)
+    found = session.api.get(_one(session, token, user), _query(user))
+    if as_json:
+        print_json(found)
+    else:
+        print_object(found)
+
+
+@app.command()
+def update(
+    token: TokenId,
+    *,
+    name: Annotated[str, typer.Option("--name", "-n", help="What it is for, in your words.")] = "",
+    permission: Permissions = [],  # noqa: B006  # typer reads it, nobody writes it
+    gateway: Gateways = [],  # noqa: B006  # as above
+    provider: Providers = [],  # noqa: B006  # as above
+    model: Models = [],  # noqa: B006  # as above
+    address: Addresses = [],  # noqa: B006  # as above
+    forbid_address: Forbidden = [],  # noqa: B006  # as above
+    not_before: NotBefore = "",
+    expires_in: ExpiresIn = "",
+    enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on, or off.")] = None,
+    user: User = "",
+    account: Accounts = [],  # noqa: B006  # as above
+    url: Url = "",
+    as_json: AsJson = False,
+) -> None:
+    """
+    Change what is named of a token; everything else stays as it is, its secret too.
+
+    A list that is named takes the place of the one that was; an empty text takes it away.
+    """
+    end = _expiry_after(expires_in) if expires_in else None
+    session = connect(url, _one_account(account, user))
+    current = session.api.get(_one(session, token, user), _query(user))
+    body = _body_of(current)
+    if permission:
+        body["policies"] = policies(permission, account or list(permissions_of(current)))
+    _replace(body["restrictions"], gateways=gateway, providers=provider, models=model)
+    _replace(body["condition"]["request_ip"], **{"in": address, "not_in": forbid_address})
+    changes = {"name": name, "not_before": not_before, "expires_on": end}
+    body |= {field: value for field, value in changes.items() if value}
+    if enable is not None:
+        body["status"] = "active" if enable else "disabled"
+    if body == _body_of(current):
+        fail("There is nothing to change: name what is to be different.", status=2)
+    changed = session.api.put(_with_user(_one(session, token, user), user), body)
+    note(f"Token {changed['id']} ({changed['name']}) is changed.")
+    if as_json:
+        print_json(changed)
+
+
+@app.command()
+def roll(
+    token: TokenId,
+    *,
+    user: User = "",
+    account: Account = "",
+    url: Url = "",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a token another secret and print it; the one that it had stops working within a second."""
+    session = connect(url, account)
+    confirm(f"Roll the token {public_part(token)}? What it was stops working.", yes=yes)
+    secret = session.api.put(_with_user(f"{_one(session, token, user)}/value", user), {})
+    if as_json:
+        print_json(secret)
+        return
+    typer.echo(secret)
+    note("Keep it now: it cannot be shown again.")
 
 
 @app.command()
 def revoke(
+    token: TokenId,
     *,
-    token_id: Annotated[str, typer.Argument(help="Its id, as `headrace token list` shows it, or the token.")],
+    user: User = "",
     account: Account = "",
+    url: Url = "",
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a token. It stops working everywhere within a second."""
-    from headrace.auth.v1 import auth_service_pb2 as pb
+    """Revoke a token for ever. It stops working everywhere within a second."""
+    session = connect(url, account)
+    path = _one(session, token, user)
+    found = session.api.get(path, _query(user))
+    confirm(f"Revoke the token {found['id']} ({found['name']}) for ever?", yes=yes)
+    deleted = session.api.delete(_with_user(path, user))
+    note(f"Token {found['id']} ({found['name']}) is revoked.")
+    if as_json:
+        print_json(deleted)
+
+
+@app.command()
+def verify(*, account: Account = "", url: Url = "", as_json: AsJson = False) -> None:
+    """Ask whether the token that this command presents works on an account."""
+    session = connect(url, account)
+    found = session.api.get(session.path("tokens", "verify"))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(f"Token {found['id']} is {found['status']} on {session.account}.")
+
+
+@app.command()
+def permissions(*, account: Account = "", url: Url = "", as_json: AsJson = False) -> None:
+    """List what a token can allow."""
+    session = connect(url, account)
+    found = session.api.get(session.path("tokens", "permission_groups"))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(_short(each["name"]), each["name"], each["is_selectable"], each["id"]) for each in found]
+    print_table(("permission", "name", "yours to give", "id"), rows)
+
+
+@app.command()
+def recover(*, name: Annotated[str, typer.Option("--name", "-n", help="Its name.")] = "recovered") -> None:
+    """
+    Make an operator's token without having one, and print it.
+
+    For an operator who lost theirs. Works on the operator's own machine only, where auth's socket is.
+    """
+    from cli.rpc import run, runtime_of
+    from cli.token_recovery import recover as make
 
     runtime = runtime_of(os.environ)
-    request = pb.RevokeTokenRequest(account_id=account or runtime.account, token_id=public_part(token_id))
-    answer = run(_call(runtime, "RevokeToken", request))
-    if as_json:
-        typer.echo(json.dumps(_plain(answer.token), indent=2))
-        return
-    typer.echo(f"Token {answer.token.id} ({answer.token.name}) is revoked.")
+    made = run(make(runtime, name))
+    typer.echo(made.secret)
+    note(f"Token {made.token.id} ({name}) of {runtime.account} allows everything. Keep it now.")
 
 
-def public_part(text: str) -> str:
-    """Return the id in a token, or the id itself."""
-    parts = text.strip().split("_", 2)
-    return parts[1] if len(parts) > 1 and parts[0] == "hr" else text.strip()
+def _one_account(accounts: list[str], user: str) -> str:
+    if len(accounts) > 1 and not user:
+        fail("An account's token is for one account; say --user for a token of several.", status=2)
+    return accounts[0] if accounts else ""
 
 
-def _expiry_after(text: str) -> datetime:
+def _base(session: Session, user: str) -> str:
+    return _with_user("/user/tokens", user) if user else session.path("tokens")
+
+
+def _one(session: Session, token: str, user: str) -> str:
+    token_id = public_part(token)
+    return path_of("user", "tokens", token_id) if user else session.path("tokens", token_id)
+
+
+def _query(user: str) -> dict[str, str]:
+    return {"user_id": user} if user else {}
+
+
+def _with_user(path: str, user: str) -> str:
+    from urllib.parse import urlencode
+
+    return f"{path}?{urlencode(_query(user))}" if user else path
+
+
+def _body_of(token: dict[str, Any]) -> dict[str, Any]:
+    """Give the body that would leave a token as it is."""
+    restrictions = {name: list(names) for name, names in token["restrictions"].items()}
+    groups = [
+        {
+            "effect": policy["effect"],
+            "permission_groups": [{"id": group["id"]} for group in policy["permission_groups"]],
+            "resources": policy["resources"],
+        }
+        for policy in token["policies"]
+    ]
+    return {
+        "name": token["name"],
+        "policies": groups,
+        "condition": {"request_ip": request_ip(token)},
+        "not_before": token["not_before"],
+        "expires_on": token["expires_on"],
+        "status": "disabled" if token["status"] == "disabled" else "active",
+        "restrictions": restrictions,
+    }
+
+
+def _replace(target: dict[str, list[str]], **lists: list[str]) -> None:
+    target.update({name: [each for each in names if each] for name, names in lists.items() if names})
+
+
+def _expiry_after(text: str) -> str:
     try:
-        return datetime.now(UTC) + parse_duration(text)
+        return f"{datetime.now(UTC) + parse_duration(text):%Y-%m-%dT%H:%M:%SZ}"
     except ValueError as error:
         fail(f"--expires-in: {error}", status=2)
 
 
-async def _call(runtime: RuntimeConfig, method: str, request: Any) -> Any:
-    from headrace.auth.v1.auth_service_pb2_grpc import TokenServiceStub
-
-    async with channel("auth", runtime) as opened:
-        return await getattr(TokenServiceStub(opened), method)(request, timeout=TIMEOUT_S)
-
-
-async def _list(runtime: RuntimeConfig, account_id: str) -> list[pb.Token]:
-    from headrace.auth.v1 import auth_service_pb2 as pb
-
-    tokens: list[pb.Token] = []
-    page_token = ""
-    while True:
-        request = pb.ListTokensRequest(account_id=account_id, page_size=1000, page_token=page_token)
-        answer = await _call(runtime, "ListTokens", request)
-        tokens += answer.tokens
-        page_token = answer.next_page_token
-        if not page_token:
-            return tokens
+def _show_secret(made: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(made["value"])
+    allowed = ", ".join(dict.fromkeys(name for names in permissions_of(made).values() for name in names))
+    note(f"Token {made['id']} ({allowed}; {_state(made)}). Keep it now: it cannot be shown again.")
 
 
-def _print_table(tokens: list[pb.Token]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _row(token: dict[str, Any]) -> list[Any]:
+    by_account = permissions_of(token)
+    several = len(by_account) > 1
+    allowed = "; ".join(
+        f"{account}: {', '.join(names)}" if several else ", ".join(names)
+        for account, names in by_account.items()
+    )
+    networks = request_ip(token)
+    only = [name for names in token["restrictions"].values() for name in names]
+    only += [*networks["in"], *(f"not {each}" for each in networks["not_in"])]
+    return [
+        token["id"], token["name"], allowed, only, token["issued_on"], token["last_used_on"], _state(token),
+    ]  # fmt: skip
 
-    table = Table("id", "name", "permissions", "only", "made", "state", box=None, pad_edge=False)
-    for token in tokens:
-        only = [*token.restrictions.gateway_ids, *token.restrictions.providers, *token.restrictions.models]
-        made = _moment(token.create_time) or ""
-        table.add_row(token.id, token.name, _permissions(token), ", ".join(only), made, _state(token))
-    # Cut to a terminal's width, but never where another program reads it.
-    Console(width=None if sys.stdout.isatty() else _NO_TERMINAL_WIDTH).print(table)
+
+def _state(token: dict[str, Any]) -> str:
+    if token["status"] != "active":
+        return str(token["status"])
+    start, end = token["not_before"], token["expires_on"]
+    words = [*([f"from {start}"] if start else []), *([f"until {end}"] if end else [])]
+    return " ".join(words) or "no expiry"
 
 
-def _plain(token: pb.Token) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "account_id": token.account_id,
-        "name": token.name,
-        "permissions": _permission_names(token),
-        "gateways": list(token.restrictions.gateway_ids),
-        "providers": list(token.restrictions.providers),
-        "models": list(token.restrictions.models),
-        "create_time": _moment(token.create_time),
-        "expire_time": _moment(token.expire_time) if token.HasField("expire_time") else None,
-        "revoke_time": _moment(token.revoke_time) if token.HasField("revoke_time") else None,
-        "state": _state(token),
+def _short(name: str) -> str:
+    sample = {
+        "policies": [{"permission_groups": [{"name": name}], "resources": {"": "*"}}],
     }
-
-
-def _permission_names(token: pb.Token) -> list[str]:
-    from headrace.auth.v1 import auth_service_pb2 as pb
-
-    names = {pb.Permission.Value(enum_name): name.value for name, enum_name in _ENUM_NAMES.items()}
-    return [names.get(number, str(number)) for number in token.permissions]
-
-
-def _permissions(token: pb.Token) -> str:
-    return ", ".join(_permission_names(token))
-
-
-def _state(token: pb.Token) -> str:
-    if token.HasField("revoke_time"):
-        return "revoked"
-    if token.HasField("expire_time") and token.expire_time.ToDatetime(UTC) <= datetime.now(UTC):
-        return "expired"
-    return _expiry(token)
-
-
-def _expiry(token: pb.Token) -> str:
-    return f"until {_moment(token.expire_time)}" if token.HasField("expire_time") else "no expiry"
-
-
-def _moment(stamp: Timestamp) -> str:
-    return f"{stamp.ToDatetime(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return permissions_of(sample)[""][0]

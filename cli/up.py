@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import sys
 import time
@@ -23,7 +24,10 @@ from kit.config import load
 from kit.runtime_config import RuntimeConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cli.session import Session
 
 MakeTable = Callable[..., tuple[ProcessSpec, ...]]
 
@@ -46,6 +50,7 @@ class _Plan:
     runtime: RuntimeConfig
     topology: Topology
     specs: tuple[ProcessSpec, ...]
+    files: tuple[Path, ...] = ()
 
     @property
     def stop_limit_s(self) -> float:
@@ -59,6 +64,7 @@ def up(
     workers: int | None,
     with_envoy: bool,
     local_model: bool,
+    files: Sequence[Path] = (),
     make_table: MakeTable = table,
 ) -> int:
     """Run an installation until a signal; return the exit code."""
@@ -78,7 +84,8 @@ def up(
         return EXIT_USAGE
     try:
         with hold(runtime.data_dir):
-            return _run(_prepare(config, runtime, topology, env, make_table))
+            plan = _prepare(config, runtime, topology, env, make_table)
+            return _run(dataclasses.replace(plan, files=tuple(files)))
     except StartError as error:
         _complain(str(error))
         return EXIT_FAILED
@@ -194,6 +201,21 @@ class _Session:
         elapsed_s = time.monotonic() - self._began_s
         text = welcome(self._plan.config, self._plan.topology, token_file, elapsed_s=elapsed_s)
         self._printer.show(f"\n{text}\n")
+        if self._plan.files:
+            await self._watch()
+
+    async def _watch(self) -> None:
+        """Apply the files that were named, now and whenever they change."""
+        # Imported here: a start without files does without the models of the management API.
+        from cli.manifest.plan import Options
+        from cli.manifest.watch import Watch
+        from cli.session import connect_local
+
+        def connect() -> Session:
+            return connect_local(self._plan.config, self._plan.runtime)
+
+        options = Options(account=self._plan.runtime.account)
+        await Watch(self._plan.files, connect, options, self._printer.say).run()
 
     async def _end(self) -> None:
         began_s = time.monotonic()

@@ -30,7 +30,8 @@ _REFUSALS = frozenset(
     {
         Reason.INVALID_REQUEST, Reason.BAD_CHAT_FORMAT, Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED,
         Reason.GATEWAY_NOT_FOUND, Reason.INVALID_PROVIDER, Reason.NOT_FOUND, Reason.UNSUPPORTED,
-        Reason.CREDENTIAL_MISSING, Reason.RATE_LIMITED, Reason.SPEND_LIMITED, Reason.CALLER_NOT_ALLOWED,
+        Reason.CREDENTIAL_MISSING, Reason.ALIAS_NOT_FOUND, Reason.RATE_LIMITED, Reason.SPEND_LIMITED,
+        Reason.CALLER_NOT_ALLOWED,
     }
 )  # fmt: skip
 
@@ -82,6 +83,10 @@ class DecisionCache(Generic[K, V]):
         self._voided: dict[str, int] = {}
         self._absent_until = 0.0
 
+    def __len__(self) -> int:
+        """Return how many decisions are in memory, whether or not they may still be used."""
+        return len(self._entries)
+
     @property
     def watched(self) -> bool:
         """True while the stream that voids decisions is open."""
@@ -124,6 +129,13 @@ class DecisionCache(Generic[K, V]):
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(flight)
+
+    def purge(self) -> None:
+        """Forget what may not be used any more; whoever keeps secrets calls it now and then."""
+        now = self._clock()
+        gone = [key for key, entry in self._entries.items() if now >= entry.grace_until]
+        for key in gone:
+            del self._entries[key]
 
     async def follow(self, watch: Callable[[], AsyncIterator[lifetime_pb2.Invalidation]]) -> None:
         """

@@ -2,8 +2,9 @@
 Generations and the watchers that are told of them.
 
 A service whose answers others keep counts its changes in a generation, stored with what changed
-(`GenerationCounter`), and tells everyone who watches which answers are void (`WatchHub`). Knows no service
-and no message.
+(`GenerationCounter`), and tells everyone who watches which answers are void (`WatchHub`). In a database that
+several processes share, a change is announced to the others as well; `kit.database_watch` hears it. Knows no
+service and no message.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, insert, select, update
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, func, select, update
 
+from kit.database_tables import upsert
 from kit.errors import GatewayError, Reason
 
 if TYPE_CHECKING:
@@ -21,10 +23,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["EVERYTHING", "Generation", "GenerationCounter", "WatchHub"]
+__all__ = ["EVERYTHING", "Generation", "GenerationCounter", "WatchHub", "channel_of"]
 
 EVERYTHING = ""
 _THE_ROW = 1
+_CHANNEL = "headrace_"
+# As many of the last tellings are known again; one comes twice within moments, or not at all.
+_REMEMBERED = 1024
+
+
+def channel_of(schema: str) -> str:
+    """Return the channel on which PostgreSQL announces changes in a schema."""
+    return _CHANNEL + schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +74,41 @@ class GenerationCounter:
         The first is the time in milliseconds. A database that takes the place of a lost one then goes on
         above it, and nobody takes its answers for older than what they know.
         """
-        first = (await connection.execute(select(self._table.c.number))).scalar_one_or_none()
-        if first is None:
-            first = int(now_s * 1000)
-            await connection.execute(insert(self._table).values(id=_THE_ROW, number=first))
-        return first
+        first = upsert(connection, self._table).values(id=_THE_ROW, number=int(now_s * 1000))
+        await connection.execute(first.on_conflict_do_nothing())  # another process may begin it as well
+        return await self.read(connection)
 
     async def read(self, connection: AsyncConnection) -> int:
         """Return the generation of the state that this connection sees."""
         return int((await connection.execute(select(self._table.c.number))).scalar_one())
 
-    async def advance(self, connection: AsyncConnection) -> int:
-        """Return a new generation for what this transaction changes."""
+    async def hold(self, connection: AsyncConnection) -> int:
+        """
+        Return the generation, and keep every other change waiting until this transaction ends.
+
+        For a transaction that reads, decides and may then change nothing.
+        """
+        statement = select(self._table.c.number).with_for_update()
+        return int((await connection.execute(statement)).scalar_one())
+
+    async def advance(self, connection: AsyncConnection, scope: str = EVERYTHING) -> int:
+        """
+        Return a new generation for what this transaction changes.
+
+        Other changes wait until this transaction ends, so the order of generations is that of commits. Other
+        processes that share the database hear of it with the commit.
+
+        Args:
+            connection: Is in the transaction.
+            scope: What the change makes void.
+        """
         number = self._table.c.number
         statement = update(self._table).values(number=number + 1).returning(number)
-        return int((await connection.execute(statement)).scalar_one())
+        advanced = int((await connection.execute(statement)).scalar_one())
+        if connection.dialect.name == "postgresql":
+            channel = func.concat(_CHANNEL, func.current_schema())
+            await connection.execute(select(func.pg_notify(channel, f"{advanced}:{scope}")))
+        return advanced
 
 
 class WatchHub:
@@ -99,6 +129,7 @@ class WatchHub:
         self._scopes_each = scopes_each
         self._most_watchers = watchers
         self._watchers: set[_Watcher] = set()
+        self._told: dict[tuple[int, str], None] = {}
         self._closed = False
 
     @property
@@ -113,12 +144,18 @@ class WatchHub:
 
     def advance(self, generation: int, scope: str) -> None:
         """
-        Tell all watchers of a change.
+        Tell all watchers of a change; once, if it comes here from whoever made it and from the database.
 
         Args:
-            generation: The generation that the change made. Changes are told in their order.
+            generation: The generation that the change made.
             scope: What it makes void; `EVERYTHING` for all.
         """
+        telling = (generation, scope)
+        if telling in self._told:
+            return
+        self._told[telling] = None
+        if len(self._told) > _REMEMBERED:
+            del self._told[next(iter(self._told))]
         self._generation = max(self._generation, generation)
         for watcher in self._watchers:
             watcher.tell(self._generation, scope)

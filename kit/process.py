@@ -18,7 +18,7 @@ from kit.rpc.inline import InlineRegistry
 from kit.rpc.server import RpcServer
 from kit.service import Runtime
 from kit.telemetry import names
-from kit.telemetry.metrics import LoopStall, new_registry
+from kit.telemetry.metrics import LoopStall, new_registry, statement_counter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +70,7 @@ class ServingProcess:
         }
         self._inline = InlineRegistry([*built, *self._aliases])
         self._registry = new_registry(settings.process)
+        self._statements = statement_counter(self._registry)
         self._services: list[Service] = []
         self._server: RpcServer | None = None
         self._readiness = Readiness({})
@@ -111,6 +112,7 @@ class ServingProcess:
             inline=self._inline,
             addresses=self._settings.addresses(),
             stopping=lambda: self._readiness.stopping,
+            statements=self._statements,
         )
         stack.push_async_callback(runtime.close)
         service = await stack.enter_async_context(build(runtime))

@@ -80,6 +80,7 @@ class Runtime:
         settings: Settings that all services share.
         tracing: Spans of this service.
         metrics: Registry for this process's metrics.
+        statements: Counts statements of databases, by `service` and `kind`; None: nobody wants to know.
         inline: Services of this same process, called without a connection.
         addresses: gRPC target of every service that lives elsewhere, by name.
         stopping: Tells whether the process was asked to stop.
@@ -93,6 +94,7 @@ class Runtime:
     inline: InlineRegistry
     addresses: Mapping[str, str]
     stopping: Callable[[], bool] = lambda: False
+    statements: prometheus_client.Counter | None = None
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     def channel(self, name: str, address: str | None = None) -> grpc.aio.Channel:

@@ -1,8 +1,8 @@
 """
 Have Envoy itself check every form of its configuration.
 
-Run by `make envoy-check`: with and without tracing, TLS to the collector and access log; one edge and four;
-sockets and host names.
+Run by `make envoy-check`: with and without tracing, TLS to the collector and access log; one edge, and four
+behind proxies; sockets and host names.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def front_door(
         providers=addresses("providers"),
         admin_socket=directory / "envoy-admin.sock",
         access_log_path=access_log,
+        trusted_proxies=edges - 1,
         otlp=None if collector is None else Otlp(endpoint=collector, ca_file=_certificates(directory)),
     )
 

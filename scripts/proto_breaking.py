@@ -1,8 +1,8 @@
 """
-Fail when the protos break those of the newest release tag, or of the main branch when there is none.
+Fail when the protos break those of the newest release tag.
 
-A contract that is not published anywhere yet cannot be broken: with neither tag nor main, or without git (in
-an unpacked archive, say), there is nothing to compare with, which is said.
+A contract that was not released yet cannot be broken: without a tag, or without git (in an unpacked archive,
+say), there is nothing to compare with, which is said.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ def _against() -> str:
         return ""
     if tag := _git("describe", "--tags", "--abbrev=0", "--match", "v*"):
         return f"tag={tag}"
-    for name in ("main", "origin/main"):
-        if (revision := _git("rev-parse", "--verify", name)) and _git("ls-tree", revision, "proto"):
-            return f"ref={revision}"
     return ""
 
 
@@ -35,7 +32,7 @@ def main() -> int:
     """Compare, and return buf's exit code."""
     against = _against()
     if not against:
-        print("proto-breaking: neither a release tag nor a main branch with protos to compare with")
+        print("proto-breaking: no release tag to compare with")
         return 0
     buf = Path(sys.executable).parent / "buf"
     # In a work tree of its own, `.git` is a file; buf wants the repository.

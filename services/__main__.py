@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 # one socket, which is what tokens are, the older one takes a fifth less CPU. gRPC reads this when imported.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
 
-from services.settings import CONFIGS, unknown_settings
+from services.settings import configs_of, unknown_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     return run(
         [(name, _build(name)) for name in names],
         process_env(env, given.target, given.only),
-        configs=[cls for name in names for cls in CONFIGS.get(name, ())],
+        configs=configs_of(names),
         unknown=unknown_settings,
         aliases=ALIASES,
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kit.config import DynamicSetting, unknown
+from kit.database_config import DatabaseConfig
 from kit.runtime_config import RuntimeConfig
 from services.auth.config import AuthConfig
+from services.auth.vault.config import SECRET_SETTINGS, HashicorpConfig, VaultConfig
 from services.cache.config import CacheConfig
 from services.edge.config import EdgeConfig
 from services.edge.spool.config import SpoolConfig
@@ -22,22 +24,38 @@ from services.providers.local.config import LocalConfig
 from services.router.config import RouterConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["COMMAND_SETTINGS", "CONFIGS", "DYNAMIC_SETTINGS", "unknown_settings"]
+__all__ = [
+    "COMMAND_SETTINGS",
+    "CONFIGS",
+    "DATABASE_SERVICES",
+    "DYNAMIC_SETTINGS",
+    "SHARED",
+    "configs_of",
+    "unknown_settings",
+]
+
+DATABASE_SERVICES: Final = ("auth", "router", "ledger")
+"""Services that keep tables."""
 
 CONFIGS: Final[Mapping[str, tuple[type, ...]]] = {
     "every process": (RuntimeConfig,),
+    "auth, router and ledger": (DatabaseConfig,),
     "edge": (EdgeConfig, SpoolConfig),
-    "auth": (AuthConfig,),
+    "auth": (AuthConfig, VaultConfig, HashicorpConfig),
     "router": (RouterConfig,),
     "cache": (CacheConfig,),
     "ledger": (LedgerConfig,),
     "providers": (ProvidersConfig, LocalConfig),
 }
 
+SHARED: Final = frozenset({"every process", "auth, router and ledger"})
+"""Owners that are not one service."""
+
 DYNAMIC_SETTINGS: Final = (
     *PROVIDER_SETTINGS,
+    *SECRET_SETTINGS,
     DynamicSetting(
         prefix="HEADRACE_PROVIDER_",
         suffix="_ADDRESS",
@@ -57,10 +75,21 @@ COMMAND_SETTINGS: Final = frozenset(
         "HEADRACE_ENVOY_LOG_LEVEL",
         "HEADRACE_ENVOY_ACCESS_LOG",
         "HEADRACE_ENVOY_STREAM_IDLE_TIMEOUT_S",
+        "HEADRACE_ENVOY_TRUSTED_PROXIES",
         "HEADRACE_ENVOY_MAX_CONNECTIONS",
         "HEADRACE_ENVOY_MAX_HEAP_BYTES",
+        "HEADRACE_URL",
+        "HEADRACE_TOKEN",
+        "HEADRACE_TOKEN_FILE",
     }
 )
+
+
+def configs_of(services: Iterable[str]) -> list[type]:
+    """Return the config classes of services, each once."""
+    names = list(services)
+    shared = [DatabaseConfig] if any(name in DATABASE_SERVICES for name in names) else []
+    return [*shared, *(cls for name in names for cls in CONFIGS.get(name, ()))]
 
 
 def unknown_settings(env: Mapping[str, str]) -> list[str]:

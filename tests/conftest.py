@@ -19,18 +19,29 @@ from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from xdist.remote import Producer
+
+    from kit.database_location import Location
 
 LOOPBACK = "127.0.0.1,::1"
 # A test that shares the stack of a topology; see tests/e2e/topologies.py.
 SHARED_STACK = re.compile(r"^tests/e2e/.*\[(split|inline)[-\]]")
+# Tests that share a stack of their module.
+STACK_OF_MODULE = "tests/e2e/test_openapi.py"
 
 # Times are not asserted, and a test run leaves no file behind in the source tree.
 # CI takes the same examples each time, so that a change is not blamed for what it did not do; everybody else
 # takes new ones with each run.
 hypothesis.settings.register_profile(
-    "headrace", deadline=None, database=None, print_blob=True, derandomize="CI" in os.environ
+    "headrace",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    derandomize="CI" in os.environ,
+    # Fewer than usual: there are many such tests, and every run of everybody takes other examples.
+    max_examples=30,
 )
 hypothesis.settings.load_profile("headrace")
 
@@ -53,6 +64,28 @@ def log_as_it_was() -> Iterator[None]:
     root.setLevel(level)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """A new place for a service's tables, in each kind of database."""
+    from kit.database_location import sqlite_file
+    from tests.fakes.postgres import shared_postgres
+
+    if request.param == "sqlite":
+        return sqlite_file(tmp_path / "databases" / "service.db")
+    return shared_postgres().new_schema()
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """Address of a new database in a real PostgreSQL, for processes that a test starts."""
+    from tests.fakes.postgres import shared_postgres
+
+    server = shared_postgres()
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
 class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """
     Keeps tests that share a stack on one worker, and those of one file elsewhere.
@@ -65,7 +98,11 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has n
         if shared := SHARED_STACK.search(nodeid):
             return f"e2e-{shared[1]}"
         # Tests with a stack of their own take long: each is a piece of work by itself.
-        return nodeid if nodeid.startswith("tests/e2e/") else nodeid.partition("::")[0]
+        # These all read the whole tree, which one worker has to do once.
+        if nodeid.startswith("tests/repo/"):
+            return "repo"
+        alone = nodeid.startswith("tests/e2e/") and not nodeid.startswith(STACK_OF_MODULE)
+        return nodeid if alone else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

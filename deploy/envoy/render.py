@@ -67,6 +67,8 @@ class FrontDoor:
         connect_retries: How often a request that no service has seen is tried again; twenty times are about
             five seconds.
         stream_idle_timeout_s: How long a request may move in neither direction.
+        trusted_proxies: How many proxies of the operator's own a request passes before it is here, each of
+            which adds the address it sees to `x-forwarded-for`.
         max_connections: Connections from clients at once.
         max_heap_bytes: Memory at which new requests are turned away.
     """
@@ -86,6 +88,7 @@ class FrontDoor:
     otlp: Otlp | None = None
     connect_retries: int = 20
     stream_idle_timeout_s: float = 900.0
+    trusted_proxies: int = 0
     max_connections: int = 10_000
     max_heap_bytes: int = 1024 * 1024 * 1024
 
@@ -106,6 +109,8 @@ def render(front: FrontDoor, template: str | None = None) -> str:
     conditions = {
         "ACCESS_LOG": front.access_log_path is not None,
         "TRACING": front.otlp is not None,
+        "PROXIES": front.trusted_proxies > 0,
+        "NO_PROXIES": front.trusted_proxies == 0,
         "OTEL_TLS": front.otlp is not None and urlsplit(front.otlp.endpoint).scheme == "https",
     }
     values = {name: json.dumps(value) for name, value in _values(front).items()}
@@ -149,6 +154,7 @@ def _values(front: FrontDoor) -> dict[str, Any]:
         "ACCESS_LOG_PATH": front.access_log_path,
         "CONNECT_RETRIES": front.connect_retries,
         "STREAM_IDLE_TIMEOUT": f"{front.stream_idle_timeout_s:g}s",
+        "PROXIES": front.trusted_proxies,
         "MAX_CONNECTIONS": front.max_connections,
         "MAX_HEAP_BYTES": front.max_heap_bytes,
     }

@@ -32,6 +32,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     Reason.UNSUPPORTED: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.CREDENTIAL_MISSING: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.ALIAS_NOT_FOUND: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.SPEND_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.ALL_STEPS_FAILED: grpc.StatusCode.UNAVAILABLE,

@@ -12,6 +12,7 @@ import time
 
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Gauge,
     GCCollector,
     Histogram,
@@ -22,7 +23,7 @@ from prometheus_client import (
 from kit.telemetry import names
 from kit.version import VERSION
 
-__all__ = ["LoopStall", "new_registry"]
+__all__ = ["LoopStall", "new_registry", "statement_counter"]
 
 # Part of a stall can hide inside this gap: one of 100 ms shows as 50 to 100 ms, and one of 150 ms always
 # shows as 100 ms or more. Twenty wake-ups a second cost about a thousandth of a core.
@@ -44,6 +45,16 @@ def new_registry(process: str) -> CollectorRegistry:
     )
     build.labels(version=VERSION, process=process).set(1)
     return registry
+
+
+def statement_counter(registry: CollectorRegistry) -> Counter:
+    """Return the counter of statements that all services of a process share."""
+    return Counter(
+        names.METRIC_DATABASE_STATEMENTS,
+        "Statements sent to a service's database, but for those that ask whether it answers.",
+        ["service", "kind"],
+        registry=registry,
+    )
 
 
 class LoopStall:

@@ -107,6 +107,9 @@ METRIC_SERVICE_READY: Final = "headrace_service_ready"
 METRIC_RPC_SERVER_DURATION: Final = "headrace_rpc_server_duration_seconds"
 METRIC_DECISION_CACHE: Final = "headrace_decision_cache_total"
 
+# Metrics of databases (kit/database.py).
+METRIC_DATABASE_STATEMENTS: Final = "headrace_database_statements_total"
+
 # Names of edge.
 METRIC_EDGE_REQUESTS: Final = "headrace_requests_total"
 METRIC_EDGE_SECONDS: Final = "headrace_request_seconds"
@@ -142,4 +145,5 @@ METRIC_LEDGER_TRIMMED: Final = "headrace_ledger_trimmed_entries_total"
 
 # Names of providers.
 METRIC_PROVIDER_ATTEMPTS: Final = "headrace_provider_attempts_total"
+METRIC_PROVIDER_KEY_SWITCHES: Final = "headrace_provider_key_switches_total"
 METRIC_PROVIDER_FIRST_BYTE: Final = "headrace_provider_first_byte_seconds"

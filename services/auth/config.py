@@ -7,18 +7,21 @@ from typing import ClassVar, Final
 
 from kit.config import setting
 
-__all__ = ["AUTH_CALLERS", "TOKEN_CALLERS", "AuthConfig"]
+__all__ = ["ACCOUNT_CALLERS", "AUTH_CALLERS", "TOKEN_CALLERS", "AuthConfig"]
 
 AUTH_CALLERS: Final = frozenset({"edge", "ledger", "router", "cache", "providers"})
 """Who may ask about a token, and watch."""
 
 TOKEN_CALLERS: Final = frozenset({"cli", "edge"})
-"""Who may make, list and revoke tokens."""
+"""Who may make, list, change and revoke tokens."""
+
+ACCOUNT_CALLERS: Final = frozenset({"cli", "edge"})
+"""Who may make, list, change and delete accounts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthConfig:
-    """How long answers of auth hold."""
+    """How long answers of auth hold, and how exactly uses of tokens are kept."""
 
     PREFIX: ClassVar[str] = "HEADRACE_AUTH_"
 
@@ -35,4 +38,11 @@ class AuthConfig:
         "The default is enough for a restart or a move to another machine.",
         at_least=0,
         at_most=86_400,
+    )
+    last_use_every_s: float = setting(
+        10.0,
+        "How often it is stored when tokens were last used, in seconds. A token that callers know already is "
+        "not asked about, so uses are noticed as seldom as answers are reused.",
+        at_least=0.05,
+        at_most=3_600,
     )

@@ -1,141 +1,142 @@
-"""Auth's messages to its core types and back. Requests are validated here and trusted behind."""
+"""Auth's messages to its core types and back. What a field's value may be is checked in `core`."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC
 from typing import TYPE_CHECKING
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
+from headrace.auth.v1 import account_pb2, token_pb2
 from headrace.auth.v1 import auth_service_pb2 as pb
 from headrace.common.v1 import lifetime_pb2
 from kit.errors import GatewayError, Reason
-from services.auth.core.token import Permission, Restrictions
+from services.auth.core.account import AccountSpec
+from services.auth.core.token import Grant, Owner, Permission, Restrictions, TokenSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from services.auth.core.authentication import Reuse
+    from services.auth.core.account import Account
+    from services.auth.core.authentication import Authenticated, Reuse
     from services.auth.core.token import Token
 
 __all__ = [
+    "account",
+    "account_spec",
     "authenticated",
-    "expiry",
     "invalidation",
-    "name",
+    "offset",
+    "owner",
     "page_size",
-    "permissions",
-    "restrictions",
     "token",
+    "token_spec",
 ]
 
-_GATEWAY = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*", re.ASCII)
-_SLUG = re.compile(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", re.ASCII)
-_MODEL = re.compile(r"[^/\s]+/\S+")
-
-_MOST_NAMES = 100  # a token narrowed to more is better not narrowed; bounds what every answer carries
-_LONGEST_NAME = 256
 _DEFAULT_PAGE = 100
 _LARGEST_PAGE = 1000
+_LARGEST_OFFSET = 2**62
 
-_PERMISSIONS: dict[pb.Permission.ValueType, Permission] = {
-    pb.PERMISSION_AI_GATEWAY_RUN: Permission.AI_GATEWAY_RUN,
-    pb.PERMISSION_AI_GATEWAY_READ: Permission.AI_GATEWAY_READ,
-    pb.PERMISSION_AI_GATEWAY_EDIT: Permission.AI_GATEWAY_EDIT,
-    pb.PERMISSION_WORKERS_AI_READ: Permission.WORKERS_AI_READ,
+_PERMISSIONS: dict[token_pb2.Permission.ValueType, Permission] = {
+    token_pb2.PERMISSION_AI_GATEWAY_RUN: Permission.AI_GATEWAY_RUN,
+    token_pb2.PERMISSION_AI_GATEWAY_READ: Permission.AI_GATEWAY_READ,
+    token_pb2.PERMISSION_AI_GATEWAY_EDIT: Permission.AI_GATEWAY_EDIT,
+    token_pb2.PERMISSION_WORKERS_AI_READ: Permission.WORKERS_AI_READ,
+    token_pb2.PERMISSION_OPERATOR: Permission.OPERATOR,
 }
 _NUMBERS = {permission: number for number, permission in _PERMISSIONS.items()}
 
 
-def _invalid(param: str, message: str) -> GatewayError:
-    return GatewayError(Reason.INVALID_REQUEST, message, param=param)
+def owner(message: token_pb2.TokenOwner) -> Owner:
+    """Return whose token is meant."""
+    return Owner(account_id=message.account_id, user_id=message.user_id)
 
 
-def name(text: str) -> str:
-    """Return a token's name that is one."""
-    if not 1 <= len(text) <= 120 or not text.strip() or not text.isprintable():
-        raise _invalid("name", "A token's name has 1 to 120 printable characters.")
-    return text
+def token_spec(message: token_pb2.TokenSpec) -> TokenSpec:
+    """
+    Return what a token is to be.
 
-
-def permissions(numbers: Iterable[pb.Permission.ValueType]) -> tuple[Permission, ...]:
-    """Return permissions in their order, each once; Run when there are none."""
-    given = set(numbers)
-    if not given <= _PERMISSIONS.keys():
-        raise _invalid("permissions", "There is no such permission.")
-    found = {_PERMISSIONS[number] for number in given} or {Permission.AI_GATEWAY_RUN}
-    return tuple(permission for permission in Permission if permission in found)
-
-
-def restrictions(message: pb.Restrictions) -> Restrictions:
-    """Return what a token is narrowed to."""
-    return Restrictions(
-        gateway_ids=_names("gateway_ids", message.gateway_ids, _GATEWAY),
-        providers=_names("providers", message.providers, _SLUG),
-        models=_names("models", message.models, _MODEL),
+    Raises:
+        GatewayError: INVALID_REQUEST.
+    """
+    return TokenSpec(
+        name=message.name,
+        grants=tuple(_grant(grant) for grant in message.grants),
+        restrictions=_restrictions(message.restrictions),
+        not_before=_time(message, "not_before_time"),
+        expires_at=_time(message, "expire_time"),
+        disabled=message.disabled,
     )
 
 
-def _names(field: str, names: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
-    unique = tuple(dict.fromkeys(names))
-    if len(unique) > _MOST_NAMES:
-        raise _invalid(f"restrictions.{field}", f"A token is narrowed to at most {_MOST_NAMES} of these.")
-    for each in unique:
-        if len(each) > _LONGEST_NAME or not pattern.fullmatch(each):
-            raise _invalid(f"restrictions.{field}", "One of these is not well-formed.")
-    return unique
-
-
-def expiry(message: pb.CreateTokenRequest, now: datetime) -> datetime | None:
-    """Return when a token will stop working; None: never."""
-    if not message.HasField("expire_time"):
-        return None
-    try:
-        when = message.expire_time.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise _invalid("expire_time", "The expiry is not a time.") from None
-    if when <= now:
-        raise _invalid("expire_time", "The expiry is in the past.")
-    return when
+def account_spec(message: account_pb2.AccountSpec) -> AccountSpec:
+    """Return what an account is to be."""
+    return AccountSpec(name=message.name, unified=message.unified)
 
 
 def page_size(number: int) -> int:
-    """Return how many tokens a page has."""
+    """Return how many entries a page has."""
     if not 0 <= number <= _LARGEST_PAGE:
-        raise _invalid("page_size", f"A page has 1 to {_LARGEST_PAGE} tokens.")
+        raise _invalid("page_size", f"A page has 1 to {_LARGEST_PAGE} entries.")
     return number or _DEFAULT_PAGE
 
 
-def token(found: Token) -> pb.Token:
+def offset(number: int) -> int:
+    """Return how many entries to pass over."""
+    if not 0 <= number <= _LARGEST_OFFSET:
+        raise _invalid("offset", "An offset is at least 0.")
+    return number
+
+
+def token(found: Token) -> token_pb2.Token:
     """Return a token as a message."""
-    return pb.Token(
+    spec, whose = found.spec, found.owner
+    message = token_pb2.Token(
         id=found.id,
-        account_id=found.account_id,
-        name=found.name,
-        permissions=_permission_numbers(found),
-        restrictions=_restrictions(found.restrictions),
+        owner=token_pb2.TokenOwner(account_id=whose.account_id, user_id=whose.user_id),
+        name=spec.name,
+        restrictions=_restrictions_message(spec.restrictions),
         create_time=_timestamp(found.created_at),
-        expire_time=_timestamp(found.expires_at),
+        update_time=_timestamp(found.updated_at),
+        not_before_time=_timestamp(spec.not_before),
+        expire_time=_timestamp(spec.expires_at),
         revoke_time=_timestamp(found.revoked_at),
+        disabled=spec.disabled,
+        last_use_time=_timestamp(found.last_used_at),
+    )
+    for grant in spec.grants:
+        message.grants.add(account_id=grant.account_id, permissions=_numbers(grant.permissions))
+    return message
+
+
+def account(found: Account) -> account_pb2.Account:
+    """Return an account as a message."""
+    return account_pb2.Account(
+        id=found.id,
+        spec=account_pb2.AccountSpec(name=found.spec.name, unified=found.spec.unified),
+        create_time=_timestamp(found.created_at),
+        update_time=_timestamp(found.updated_at),
     )
 
 
-def authenticated(found: Token, reuse: Reuse, generation: int) -> pb.AuthenticateResponse:
+def authenticated(found: Authenticated, reuse: Reuse, generation: int) -> pb.AuthenticateResponse:
     """Return the answer about a good token."""
+    spec = found.token.spec
     return pb.AuthenticateResponse(
         principal=pb.Principal(
             account_id=found.account_id,
-            token_id=found.id,
-            token_name=found.name,
-            permissions=_permission_numbers(found),
-            restrictions=_restrictions(found.restrictions),
+            token_id=found.token.id,
+            token_name=spec.name,
+            permissions=_numbers(found.permissions),
+            restrictions=_restrictions_message(spec.restrictions),
+            user_id=found.token.owner.user_id,
         ),
         lifetime=lifetime_pb2.Lifetime(
             reuse_for=_duration(reuse.reuse_for_s),
             grace=_duration(reuse.grace_s),
             generation=generation,
+            # Changes of a token that is good for other accounts than its own void the answers of all.
             scope=found.account_id,
         ),
     )
@@ -146,12 +147,47 @@ def invalidation(generation: int, scope: str) -> pb.WatchResponse:
     return pb.WatchResponse(invalidation=lifetime_pb2.Invalidation(generation=generation, scope=scope))
 
 
-def _permission_numbers(found: Token) -> list[pb.Permission.ValueType]:
-    return [_NUMBERS[permission] for permission in found.permissions]
+def _grant(message: token_pb2.Grant) -> Grant:
+    given = set(message.permissions)
+    if not given <= _PERMISSIONS.keys():
+        raise _invalid("grants", "There is no such permission.")
+    found = {_PERMISSIONS[number] for number in given}
+    ordered = tuple(permission for permission in Permission if permission in found)
+    return Grant(account_id=message.account_id, permissions=ordered)
 
 
-def _restrictions(found: Restrictions) -> pb.Restrictions:
-    return pb.Restrictions(gateway_ids=found.gateway_ids, providers=found.providers, models=found.models)
+def _restrictions(message: token_pb2.Restrictions) -> Restrictions:
+    return Restrictions(
+        gateway_ids=tuple(message.gateway_ids),
+        providers=tuple(message.providers),
+        models=tuple(message.models),
+        addresses=tuple(message.addresses),
+        forbidden_addresses=tuple(message.forbidden_addresses),
+    )
+
+
+def _restrictions_message(found: Restrictions) -> token_pb2.Restrictions:
+    return token_pb2.Restrictions(
+        gateway_ids=found.gateway_ids,
+        providers=found.providers,
+        models=found.models,
+        addresses=found.addresses,
+        forbidden_addresses=found.forbidden_addresses,
+    )
+
+
+def _time(message: token_pb2.TokenSpec, field: str) -> datetime | None:
+    if not message.HasField(field):  # type: ignore[arg-type]  # a name of a field, out of two
+        return None
+    stamp: timestamp_pb2.Timestamp = getattr(message, field)
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise _invalid(field, "This is not a time.") from None
+
+
+def _numbers(found: Iterable[Permission]) -> list[token_pb2.Permission.ValueType]:
+    return [_NUMBERS[permission] for permission in found]
 
 
 def _timestamp(when: datetime | None) -> timestamp_pb2.Timestamp | None:
@@ -166,3 +202,7 @@ def _duration(seconds: float) -> duration_pb2.Duration:
     message = duration_pb2.Duration()
     message.FromMilliseconds(int(seconds * 1000))
     return message
+
+
+def _invalid(param: str, message: str) -> GatewayError:
+    return GatewayError(Reason.INVALID_REQUEST, message, param=param)

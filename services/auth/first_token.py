@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from kit import moment
 from kit.secret import Secret
+from services.auth.core.account import AccountSpec
 from services.auth.core.first_token import FirstTokenError, Situation, Verdict, decide
 from services.auth.core.token import (
     Credential,
+    Grant,
+    Owner,
     Permission,
-    Restrictions,
     StoredToken,
     Token,
+    TokenSpec,
     digest,
     mint,
     token_id,
@@ -112,11 +115,18 @@ async def ensure_first_token(
     See to it that an installation that never had a token has one, and return what was done.
 
     Raises:
-        FirstTokenError: The file is not what it should be, or cannot be read or written.
+        FirstTokenError: The file is not what it should be, or cannot be read or written; or the account was
+            deleted.
     """
     # All of it happens inside one write transaction, so a second process that starts at the same time
     # waits, and then finds file and row.
     async with store.first_token() as transaction:
+        # It is the operator's own, so it may use the operator's keys.
+        own = AccountSpec(unified=True)
+        if not await transaction.ensure_account(account_id, own, at=moment.now(clock)):
+            raise FirstTokenError(
+                f"The account {account_id!r} was deleted: set HEADRACE_ACCOUNT to another one."
+            )
         text = await asyncio.to_thread(file.read)
         name = token_id(text.reveal()) if text else None
         situation = Situation(
@@ -138,13 +148,13 @@ async def ensure_first_token(
 
 
 def _row(text: Secret, name: str, account_id: str, clock: Clock) -> StoredToken:
+    now = moment.now(clock)
     token = Token(
         id=name,
-        account_id=account_id,
-        name=_NAME,
-        permissions=tuple(Permission),
-        restrictions=Restrictions(),
-        created_at=moment.now(clock),
+        owner=Owner(account_id=account_id),
+        spec=TokenSpec(name=_NAME, grants=(Grant(account_id=account_id, permissions=tuple(Permission)),)),
+        created_at=now,
+        updated_at=now,
     )
     return StoredToken(token=token, hash=digest(text.reveal()), bootstrap=True)
 
@@ -158,6 +168,10 @@ def _tell(verdict: Verdict, path: Path, name: str | None, log: Any) -> None:
             log.info("first token taken from its file", path=str(path), token_id=name)
         case Verdict.REVOKED:
             log.warning("the token in the file is revoked", path=str(path), token_id=name, remedy=remedy)
+        case Verdict.ROLLED:
+            log.warning(
+                "the token in the file was given another secret", path=str(path), token_id=name, remedy=remedy
+            )
         case Verdict.FILE_GONE:
             log.info("the first token's file was taken away", path=str(path), remedy=remedy)
         case Verdict.READY:

@@ -1,18 +1,40 @@
-"""What auth needs of a store. `store_sqlite` is one."""
+"""What auth needs of a store of accounts and tokens. `store_sql` is one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from services.auth.core.page import Position
-    from services.auth.core.token import StoredToken, Token
+    from kit.audit import Actor
+    from services.auth.core.account import Account, AccountSpec
+    from services.auth.core.token import Owner, StoredToken, Token, TokenSpec
 
-__all__ = ["FirstTokenTransaction", "TokenStore"]
+__all__ = ["AccountStore", "FirstTokenTransaction", "Found", "TokenStore", "Told"]
+
+Told = Callable[[int, str], None]
+"""Is told the new generation and its scope, once a change is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """
+    What is known about a token that somebody presents.
+
+    Attributes:
+        stored: The token. None: there is none of that id.
+        existing: Which are there, of the account that was asked for and of the token's own.
+        generation: The generation that all of it was read at.
+    """
+
+    stored: StoredToken | None
+    existing: Collection[str]
+    generation: int
 
 
 class FirstTokenTransaction(Protocol):
@@ -26,50 +48,81 @@ class FirstTokenTransaction(Protocol):
         """Tell whether the account ever had a first token, revoked or not."""
         ...
 
+    async def ensure_account(self, account_id: str, spec: AccountSpec, *, at: datetime) -> bool:
+        """Make the account where there never was one of that id; False when it was deleted."""
+        ...
+
     async def add(self, stored: StoredToken) -> None:
-        """Add a token, and its account where that is missing."""
+        """Add a token."""
         ...
 
 
 class TokenStore(Protocol):
-    """Accounts, tokens and the generation. Each method is one transaction."""
+    """
+    Tokens and the generation. Each method is one transaction.
+
+    A change writes what was changed into the audit log, and is told once it is stored. Methods that take an
+    owner fail with NOT_FOUND when that has no such token.
+    """
 
     async def generation(self) -> int:
         """Return the generation of what is stored."""
         ...
 
-    async def find(self, token_id: str) -> tuple[StoredToken | None, int]:
-        """Return a token by its id, and the generation that it was read at."""
+    async def find(self, token_id: str, account_id: str) -> Found:
+        """Return what is known about a token that was presented in the name of an account."""
         ...
 
-    async def add(self, stored: StoredToken) -> None:
+    async def get(self, owner: Owner, token_id: str) -> Token:
+        """Return a token."""
+        ...
+
+    async def add(self, stored: StoredToken, actor: Actor) -> None:
         """
-        Add a token, and its account where that is missing.
+        Add a token.
 
         Raises:
-            GatewayError: CONFLICT; there is a token of that id.
+            GatewayError: NOT_FOUND; an account that it is for does not exist. CONFLICT; its id is taken.
         """
         ...
 
-    async def page(self, account_id: str, *, size: int, after: Position | None) -> Sequence[Token]:
-        """Return at most `size` tokens of an account, newest first, from behind a position on."""
-        ...
-
-    async def revoke(
-        self, account_id: str, token_id: str, *, at: datetime, then: Callable[[int, str], None]
-    ) -> Token:
+    async def page(
+        self, owner: Owner, *, size: int, offset: int, revoked: bool
+    ) -> tuple[Sequence[Token], int]:
         """
-        Revoke a token, unless it is revoked already, and return it.
+        Return some tokens of an owner, newest first, and how many there are in all.
 
         Args:
-            account_id: Its account.
-            token_id: Which.
-            at: The time to note.
-            then: Is told the new generation and the account once the change is stored.
+            owner: Whose.
+            size: Most tokens.
+            offset: How many to pass over.
+            revoked: Whether revoked ones count.
+        """
+        ...
+
+    async def update(
+        self, owner: Owner, token_id: str, spec: TokenSpec, *, at: datetime, actor: Actor, then: Told
+    ) -> Token:
+        """
+        Replace what is chosen about a token that is not revoked, and return it.
 
         Raises:
-            GatewayError: NOT_FOUND; the account has no such token.
+            GatewayError: NOT_FOUND; also when an account that it would newly be for does not exist.
         """
+        ...
+
+    async def roll(
+        self, owner: Owner, token_id: str, digest: bytes, *, at: datetime, actor: Actor, then: Told
+    ) -> Token:
+        """Give a token that is not revoked another secret, by its hash, and return it."""
+        ...
+
+    async def revoke(self, owner: Owner, token_id: str, *, at: datetime, actor: Actor, then: Told) -> Token:
+        """Revoke a token, unless it is revoked already, and return it."""
+        ...
+
+    async def used(self, times: Mapping[str, int]) -> None:
+        """Note when tokens were last used, in microseconds since 1970 by id; never earlier than noted."""
         ...
 
     def first_token(self) -> AbstractAsyncContextManager[FirstTokenTransaction]:
@@ -78,4 +131,59 @@ class TokenStore(Protocol):
 
     async def check(self) -> None:
         """Raise when the store does not answer."""
+        ...
+
+
+class AccountStore(Protocol):
+    """Accounts. Each method is one transaction; changes are audited and told as those of tokens."""
+
+    async def add(self, account: Account, *, actor: Actor, then: Told) -> None:
+        """
+        Add an account.
+
+        Raises:
+            GatewayError: CONFLICT; there is one of that id, or was.
+        """
+        ...
+
+    async def get(self, account_id: str) -> Account:
+        """
+        Return an account.
+
+        Raises:
+            GatewayError: NOT_FOUND.
+        """
+        ...
+
+    async def page(self, *, size: int, offset: int, among: Collection[str]) -> tuple[Sequence[Account], int]:
+        """
+        Return some accounts by id, and how many there are in all.
+
+        Args:
+            size: Most accounts.
+            offset: How many to pass over.
+            among: Only these. Empty: all.
+        """
+        ...
+
+    async def update(
+        self, account_id: str, spec: AccountSpec, *, at: datetime, actor: Actor, then: Told
+    ) -> Account:
+        """
+        Replace what is chosen about an account, and return it.
+
+        Raises:
+            GatewayError: NOT_FOUND.
+        """
+        ...
+
+    async def delete(self, account_id: str, *, at: datetime, actor: Actor, then: Told) -> Account:
+        """
+        Delete an account with its tokens and keys, and return it as it was.
+
+        Tokens of users lose what they could do there; one that has nothing else is revoked.
+
+        Raises:
+            GatewayError: NOT_FOUND.
+        """
         ...

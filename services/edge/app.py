@@ -14,11 +14,11 @@ from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
 from services.edge import routes
 from services.edge.config import EdgeConfig
-from services.edge.handlers.logs import Logs
 from services.edge.handlers.models import Models
 from services.edge.handlers.operations import Operations
 from services.edge.http_server import HttpServer
 from services.edge.inference.servicer import InferenceServicer
+from services.edge.management.api import ManagementApi
 from services.edge.metrics import EdgeMetrics
 from services.edge.pipeline.access import Access
 from services.edge.pipeline.caching import Caching
@@ -72,7 +72,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             observe=EdgeMetrics(runtime.metrics).observe,
         )
         models = Models(access, providers)
-        logs = Logs(runtime, access)
+        management = ManagementApi(runtime, access, public_url=config.public_url)
         operations = Operations(runtime, access, local_model=config.local_model)
         http = HttpServer(
             runtime,
@@ -80,15 +80,18 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             pipeline,
             {
                 routes.MODELS: models.answer,
-                routes.LOGS: logs.answer,
-                routes.LOG: logs.detail,
-                routes.LOG_REQUEST: logs.request_body,
-                routes.LOG_RESPONSE: logs.response_body,
+                routes.MANAGEMENT: management.answer,
+                routes.OPENAPI: management.openapi,
                 routes.HEALTHZ: operations.healthz,
                 routes.READYZ: operations.readyz,
             },
         )
-        inference = InferenceServicer(pipeline, models, account=runtime.settings.account)
+        inference = InferenceServicer(
+            pipeline,
+            models,
+            account=runtime.settings.account,
+            trust_network=runtime.settings.trust_network,
+        )
         yield Service(
             name="edge",
             bindings=(

@@ -71,6 +71,11 @@ class EdgeConfig:
     decisions: int = setting(
         20_000, "Most decisions of auth and router kept, each. One takes about 1 kB.", at_least=1
     )
+    public_url: str = setting(
+        "",
+        "Where clients reach this installation, such as `https://ai.example.com`; shown where the management "
+        "API tells a gateway's URL. Default: what each request says that it asked for.",
+    )
     local_model: bool = setting(
         default=True,
         doc="Whether the local model is part of this installation: listed, and needed by `/readyz`.",

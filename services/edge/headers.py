@@ -29,6 +29,7 @@ COLLECT_PAYLOAD = "cf-aig-collect-log-payload"
 CUSTOM_COST = "cf-aig-custom-cost"
 EVENT_ID = "cf-aig-event-id"
 METADATA = "cf-aig-metadata"
+NO_WHOLESALE = "cf-aig-no-wholesale"
 REQUEST_TIMEOUT = "cf-aig-request-timeout"
 SKIP_CACHE = "cf-aig-skip-cache"
 STRICT = "cf-aig-strict"
@@ -50,6 +51,7 @@ _CUSTOM_KEY_TTL_S = 300
 _METADATA_ENTRIES = 5
 _CACHE_KEY_CHARACTERS = 1024
 _EVENT_ID_CHARACTERS = 128
+_ALIAS_CHARACTERS = 64
 
 # Fields that concern one connection, or that we or Envoy set anew.
 _NOT_FORWARDED = frozenset(
@@ -60,6 +62,10 @@ _NOT_FORWARDED = frozenset(
     }
 )  # fmt: skip
 _PREFIXES_NOT_FORWARDED = (b"cf-", b"x-forwarded-", b"x-envoy-", b"headrace-")
+
+# Set by Envoy, whatever a client sent.
+CLIENT_ADDRESS = "headrace-client-address"
+_CLIENT_ADDRESS = CLIENT_ADDRESS.encode()
 
 _TOKEN_PREFIX = tokens.PREFIX.encode()
 
@@ -77,6 +83,7 @@ class Options:
     custom_cost: dict[str, Any] | None = None
     event_id: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+    no_wholesale: bool = False
     request_timeout_s: float | None = None
     strict: bool | None = None
 
@@ -102,6 +109,8 @@ class RequestHeaders:
             never forwarded.
         trace: `traceparent` and `tracestate`.
         user_agent: The client's user agent.
+        client_address: Where the request comes from, empty when that is not known. What `read` finds is what
+            the header says, and the server that read it decides whether to believe it.
         content_type: Content type of the body.
     """
 
@@ -111,6 +120,7 @@ class RequestHeaders:
     own_token: str = ""
     trace: dict[str, str] = field(default_factory=dict)
     user_agent: str = ""
+    client_address: str = ""
     content_type: str = ""
 
 
@@ -127,6 +137,8 @@ def read(raw: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
         if name in _NOT_FORWARDED or name.startswith(_PREFIXES_NOT_FORWARDED):
             if name.startswith((b"cf-", b"trace")):
                 _read_own(found, name.decode("latin-1"), value.decode("utf-8", "replace").strip())
+            elif name == _CLIENT_ADDRESS:
+                found.client_address = value.decode("latin-1")
             continue
         if _TOKEN_PREFIX in value and _is_ours(
             found, name.decode("latin-1"), value.decode("utf-8", "replace")
@@ -195,7 +207,13 @@ def _read_event_id(options: Options, value: str) -> None:
 
 
 def _read_byok_alias(options: Options, value: str) -> None:
+    if len(value) > _ALIAS_CHARACTERS or not value.isprintable():
+        raise ValueError(f"must have at most {_ALIAS_CHARACTERS} characters")
     options.byok_alias = value
+
+
+def _read_no_wholesale(options: Options, value: str) -> None:
+    options.no_wholesale = _boolean(value)
 
 
 def _read_request_timeout(options: Options, value: str) -> None:
@@ -252,6 +270,7 @@ _READERS: dict[str, Callable[[Options, str], None]] = {
     CUSTOM_COST: _read_custom_cost,
     EVENT_ID: _read_event_id,
     METADATA: _read_metadata,
+    NO_WHOLESALE: _read_no_wholesale,
     REQUEST_TIMEOUT: _read_request_timeout,
     SKIP_CACHE: _read_skip_cache,
     STRICT: _read_strict,

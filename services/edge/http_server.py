@@ -19,12 +19,14 @@ from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
 from kit.telemetry import names
 from services.edge import routes
+from services.edge.client_address import of_connection
 from services.edge.handlers import compat, gemini, native
 from services.edge.handlers.models import dialect_of
 from services.edge.headers import RequestHeaders, read
 from services.edge.http_protocol import EdgeServer, cut
 from services.edge.http_sink import HttpSink, named, refusal
 from services.edge.http_upload import HttpUpload, let_go_on
+from services.edge.management import envelope
 from services.edge.wire import errors
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class HttpServer:
         ],
     ) -> None:
         self._settings = runtime.settings
+        self._trust_network = runtime.settings.trust_network
         self._tracing = runtime.tracing
         self._log = runtime.log("http")
         self._config = config
@@ -132,6 +135,9 @@ class HttpServer:
             dialect = route.dialect
             _check_method(request.method, route)
             headers = read(request.raw_headers)
+            headers.client_address = of_connection(
+                request.get_extra_info("peername"), headers.client_address, trust_network=self._trust_network
+            )
             if route.handler == routes.MODELS:
                 dialect = dialect_of(route, request.headers)
             if query and dialect == http_pb2.DIALECT_GEMINI:
@@ -251,7 +257,7 @@ class HttpServer:
             # A second answer inside the first would be taken for its end.
             cut(request)
         if request.raw_path.startswith("/client/"):
-            return refusal(error, errors.management_body(error), [])
+            return envelope.failure(error)
         if dialect is None:
             dialect = routes.dialect_of_failure(request.raw_path)
         response = refusal(error, errors.body(error, dialect, status=status), [], status=status)

@@ -23,10 +23,8 @@ __all__ = ["Route", "dialect_of_failure", "resolve"]
 CHAT = "chat"
 MODELS = "models"
 NATIVE = "native"
-LOGS = "logs"
-LOG = "log"
-LOG_REQUEST = "log_request"
-LOG_RESPONSE = "log_response"
+MANAGEMENT = "management"
+OPENAPI = "openapi"
 HEALTHZ = "healthz"
 READYZ = "readyz"
 
@@ -108,7 +106,7 @@ _GEMINI: Mapping[str, str] = {
 }
 
 _ACCOUNT = "/v1/{account}/{gateway}"
-_MANAGEMENT = "client/v4/accounts/"
+_MANAGEMENT = "client/v4/"
 # No account, gateway or provider has a longer name; what decisions are kept under stays small.
 _LONGEST_NAME = 64
 # Paths up to here are remembered; longer ones hold ids and do not come again.
@@ -149,7 +147,8 @@ def _resolve(path: str, account_id: str) -> Route:
     elif trimmed.startswith(_GEMINI_VERSIONS):
         route = _compat_route(trimmed, base="", account_id=account_id)
     elif trimmed.startswith(_MANAGEMENT):
-        route = _management(trimmed[len(_MANAGEMENT) :])
+        rest = trimmed[len(_MANAGEMENT) :]
+        route = Route(handler=MANAGEMENT, template="/client/v4/{path}", rest=rest)
     else:
         route = _OPERATIONS.get(trimmed)
     if route is None or max(map(len, (route.account_id, route.gateway_id, route.provider))) > _LONGEST_NAME:
@@ -164,6 +163,7 @@ _remembered = lru_cache(maxsize=1024)(_resolve)
 _OPERATIONS: Mapping[str, Route] = {
     "healthz": Route(handler=HEALTHZ, template="/healthz", methods=_READ),
     "readyz": Route(handler=READYZ, template="/readyz", methods=_READ),
+    "openapi.json": Route(handler=OPENAPI, template="/openapi.json", methods=_READ),
 }
 
 
@@ -249,33 +249,4 @@ def _model_route(name: str, *, base: str, account_id: str, gateway_id: str) -> R
         account_id=account_id,
         gateway_id=gateway_id,
         rest=model,
-    )
-
-
-_LOG_PARTS = {"": LOG, "request": LOG_REQUEST, "response": LOG_RESPONSE}
-
-
-def _management(rest: str) -> Route | None:
-    account_id, _, rest = rest.partition("/")
-    if not account_id or not rest.startswith("ai-gateway/gateways/"):
-        return None
-    gateway_id, _, rest = rest.removeprefix("ai-gateway/gateways/").partition("/")
-    collection, _, rest = rest.partition("/")
-    if not gateway_id or collection != "logs":
-        return None
-    base = "/client/v4/accounts/{account}/ai-gateway/gateways/{gateway}/logs"
-    if not rest:
-        return Route(handler=LOGS, template=base, methods=_READ, account_id=account_id, gateway_id=gateway_id)
-    log_id, _, part = rest.partition("/")
-    handler = _LOG_PARTS.get(part)
-    if handler is None:
-        return None
-    template = f"{base}/{{log}}/{part}".removesuffix("/")
-    return Route(
-        handler=handler,
-        template=template,
-        methods=_READ,
-        account_id=account_id,
-        gateway_id=gateway_id,
-        rest=log_id,
     )

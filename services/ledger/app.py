@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headrace.ledger.v1.ledger_service_pb2_grpc import add_LedgerServiceServicer_to_server
 from kit.config import load
+from kit.database import location_of
 from kit.pricing.pricer import Pricer
 from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
@@ -15,7 +16,7 @@ from services.ledger.config import CALLERS, LedgerConfig
 from services.ledger.metrics import LedgerMetrics
 from services.ledger.retention import keep_within_limit
 from services.ledger.server import LedgerServicer
-from services.ledger.store_sqlite import open_store
+from services.ledger.store_sql import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,8 +32,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     config = load(LedgerConfig, runtime.env)
     log = runtime.log("ledger")
     metrics = LedgerMetrics(runtime.metrics)
-    path = runtime.settings.data_dir / "ledger.db"
-    async with open_store(path, synchronous=config.synchronous, log=log) as store:
+    async with open_store(location_of(runtime, synchronous=config.synchronous), log=log) as store:
         servicer = LedgerServicer(store=store, pricer=Pricer(PriceTable(), log=log), metrics=metrics)
         retention = asyncio.create_task(
             keep_within_limit(store, config, metrics, log), name="ledger retention"

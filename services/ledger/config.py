@@ -15,8 +15,10 @@ CALLERS: Final = {
     "List": _READERS,
     "Get": _READERS,
     "GetPayload": _READERS,
+    "UpdateEntry": _READERS,
+    "DeleteEntries": _READERS,
 }
-"""Who may record, and who may read."""
+"""Who may record, and who may read and tidy up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

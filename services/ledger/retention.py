@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_within_limit"]
 
-_CHUNK = 500  # deleting these takes some 30 ms, for which recording has to wait
-
 
 async def keep_within_limit(
     store: EntryStore, config: LedgerConfig, metrics: LedgerMetrics, log: Any
@@ -24,7 +22,9 @@ async def keep_within_limit(
     while True:
         await asyncio.sleep(config.trim_interval_s)
         try:
-            while gone := await store.trim(config.max_entries, chunk=_CHUNK):
+            excess = await store.excess(config.max_entries)
+            while excess > 0 and (gone := await store.trim(excess)):
                 metrics.trimmed.inc(gone)
+                excess -= gone
         except GatewayError as error:
             log.warning("old entries not deleted", error=repr(error))

@@ -68,6 +68,18 @@ class LedgerServicer(LedgerServiceServicer):
             raise GatewayError(Reason.NOT_FOUND, message, resource="payload", id=request.id)
         return pb.GetPayloadResponse(payload=log_entry_pb2.Payload.FromString(found))
 
+    async def UpdateEntry(self, request: pb.UpdateEntryRequest, context: Any) -> pb.UpdateEntryResponse:
+        """Change what is said of an entry."""
+        found = await self._store.update(*convert.owner(request), convert.change(request))
+        if found is None:
+            raise GatewayError(Reason.NOT_FOUND, "There is no such log.", resource="log", id=request.id)
+        return pb.UpdateEntryResponse(entry=log_entry_pb2.LogEntry.FromString(found))
+
+    async def DeleteEntries(self, request: pb.DeleteEntriesRequest, context: Any) -> pb.DeleteEntriesResponse:
+        """Delete entries."""
+        deleted = await self._store.delete(convert.deletion(request))
+        return pb.DeleteEntriesResponse(deleted_count=deleted)
+
 
 def _unpriced(row: Row) -> bool:
     """Whether something was used and what it cost is not known."""

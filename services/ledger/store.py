@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from services.ledger.core.query import Query
+    from services.ledger.core.query import Deletion, Query
 
-__all__ = ["EntryStore", "Page", "Row"]
+__all__ = ["EntryStore", "Page", "Ranges", "Remarks", "Row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +20,9 @@ class Row:
 
     Attributes:
         model: What is found as the model: the one asked for at the provider, else as the client wrote it.
+        tokens: Both kinds together, as far as they are known.
+        metadata_keys: Joined by `core.text`, like the values.
+        searched: What a search looks in, case folded.
         entry: The serialised `LogEntry`, cost included, payload not.
         payload: The serialised `Payload`; None when it was not collected.
     """
@@ -37,17 +40,49 @@ class Row:
     event_id: str
     tokens_in: int | None
     tokens_out: int | None
+    tokens: int | None
     cost_nano_usd: int | None
+    feedback: float | None
+    request_content_type: str
+    response_content_type: str
+    user_agent: str
+    authentication: bool
+    metadata_keys: str
+    metadata_values: str
+    searched: str
     entry: bytes
     payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remarks:
+    """What changes of a row with what people say of it; members as in `Row`."""
+
+    feedback: float | None
+    metadata_keys: str
+    metadata_values: str
+    searched: str
+    entry: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """The smallest and the largest value of each kind; None where no entry has one."""
+
+    cost_nano_usd: tuple[int | None, int | None]
+    duration_us: tuple[int | None, int | None]
+    tokens_in: tuple[int | None, int | None]
+    tokens_out: tuple[int | None, int | None]
+    tokens: tuple[int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Serialised entries, and how many satisfy the query in all."""
+    """Serialised entries, and how many satisfy the query in all; their ranges where they were asked for."""
 
     entries: tuple[bytes, ...]
     total_count: int
+    ranges: Ranges | None = None
 
 
 class EntryStore(Protocol):
@@ -73,8 +108,30 @@ class EntryStore(Protocol):
         """Find the payload of such an entry."""
         ...
 
-    async def trim(self, max_entries: int, *, chunk: int) -> int:
-        """Delete some of the entries that are too many, those recorded first; return how many."""
+    async def update(
+        self, account_id: str, gateway_id: str, entry_id: str, change: Callable[[bytes], Remarks]
+    ) -> bytes | None:
+        """
+        Change what is said of an entry, in one transaction; return it as it is then, None when there is none.
+
+        Args:
+            account_id: Whose it is.
+            gateway_id: Of which gateway.
+            entry_id: Which one.
+            change: Makes the new out of the serialised entry; may be called again.
+        """
+        ...
+
+    async def delete(self, deletion: Deletion) -> int:
+        """Delete entries with their payloads; return how many. Recording goes on meanwhile."""
+        ...
+
+    async def excess(self, max_entries: int) -> int:
+        """Say how many entries are too many."""
+        ...
+
+    async def trim(self, count: int) -> int:
+        """Delete some of the entries recorded first, at most as many as given; return how many."""
         ...
 
     async def check(self) -> None:

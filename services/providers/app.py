@@ -13,7 +13,7 @@ from yarl import URL
 from headrace.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 from kit.clock import SystemClock
 from kit.config import ConfigError, load
-from kit.errors import GatewayError
+from kit.errors import GatewayError, Reason
 from kit.pricing.table import PriceTable
 from kit.providers import LOCAL, canonical, is_custom, operator_custom
 from kit.service import Binding, Service
@@ -31,8 +31,13 @@ from services.providers.config import CALLERS, ProvidersConfig, base_url_variabl
 from services.providers.custom import CustomAdapters, operator_adapter
 from services.providers.endpoint import Endpoint
 from services.providers.fetch import MediaFetcher
+from services.providers.key_pool import KeyPools
+from services.providers.key_reports import KeyReports
+from services.providers.keyring import Keyring
 from services.providers.models import ModelLists
+from services.providers.payer import Payer
 from services.providers.registry import PROVIDERS, Provider
+from services.providers.sending import Sender
 from services.providers.server import ProviderServicer
 from services.providers.telemetry import AttemptTelemetry
 from services.providers.upstream import Timeouts, Upstream
@@ -70,11 +75,12 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         if LOCAL in adapters and settings[LOCAL].base_url is None:
             engine = await stack.enter_async_context(running_engine(runtime))
             adapters[LOCAL] = LocalAdapter(PROVIDERS[LOCAL], engine, config)
+        payer = await stack.enter_async_context(running_payer(runtime, config, slugs))
         models = ModelLists(upstream, timeouts, reuse_s=config.models_cache_s, clock=SystemClock())
         servicer = ProviderServicer(
             adapters=adapters,
             custom=CustomAdapters(config),
-            upstream=upstream,
+            sender=Sender(payer, upstream, telemetry),
             timeouts=timeouts,
             models=models,
             prices=PriceTable(),
@@ -93,8 +99,29 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                     callers=CALLERS,
                 ),
             ),
-            check=partial(check_any, tuple(adapters.values())),
+            check=partial(check_ready, payer, tuple(adapters.values())),
         )
+
+
+@asynccontextmanager
+async def running_payer(
+    runtime: Runtime, config: ProvidersConfig, slugs: Sequence[str]
+) -> AsyncIterator[Payer]:
+    """Decide who pays, and follow what auth says of stored keys; the local model alone needs no auth."""
+    clock = SystemClock()
+    pools = KeyPools(clock)
+    if tuple(slugs) == (LOCAL,):
+        yield Payer(None, pools, note=lambda _, __: None)
+        return
+    keyring = Keyring(
+        runtime.channel("auth"),
+        timeout_s=config.credential_timeout_s,
+        capacity=config.credentials,
+        log=runtime.log("keyring"),
+    )
+    reports = KeyReports(keyring.report, clock)
+    async with keyring.following(pools.prune), reports.sending(config.key_report_interval_s):
+        yield Payer(keyring, pools, reports.note)
 
 
 def default_timeouts(config: ProvidersConfig) -> Timeouts:
@@ -149,6 +176,18 @@ async def running_engine(runtime: Runtime) -> AsyncIterator[LocalEngine]:
         yield engine
     finally:
         await engine.stop()
+
+
+async def check_ready(payer: Payer, adapters: Sequence[Adapter]) -> None:
+    """
+    Find out whether calls can be made and paid for. Once auth was heard of, its absence does not count.
+
+    Raises:
+        GatewayError: they cannot.
+    """
+    if not payer.heard:
+        raise GatewayError(Reason.SERVICE_UNAVAILABLE, "Auth was not heard of yet.", service="auth")
+    await check_any(adapters)
 
 
 async def check_any(adapters: Sequence[Adapter]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from kit.secret import Secret
     from services.providers.dialects.answer import Answer
     from services.providers.dialects.failures import FailureClass
     from services.providers.dialects.stream import AnswerStream
@@ -67,7 +68,10 @@ class Call:
         native: Set when, and only when, `dialect` is NATIVE.
         operation: Which of the dialect's calls, where it has more than one; empty: the one it is named after.
         request_only: Only a credential in `headers` may be used.
-        alias: Stored key to use when `headers` hold none.
+        alias: Stored key to use when `headers` hold none; empty: `default`.
+        no_operator: The operator's key may not be used, because the gateway or the request says so.
+        unified: It may be, as far as the account is concerned.
+        stored: The stored key that was found for the call.
         strict: A parameter that the provider cannot take is an error.
     """
 
@@ -80,6 +84,9 @@ class Call:
     operation: str = ""
     request_only: bool = False
     alias: str = ""
+    no_operator: bool = False
+    unified: bool = True
+    stored: Secret | None = None
     strict: bool = False
 
 

@@ -169,6 +169,20 @@ class ProvidersConfig:
     ca_bundle: Path | None = setting(
         None, "PEM file of the certificate authorities to trust, instead of the system's."
     )
+    credential_timeout_s: float = setting(
+        2.0,
+        "Longest wait for auth where a request needs a stored key that is not known here yet.",
+        at_least=0.001,
+    )
+    credentials: int = setting(
+        10_000,
+        "Most answers of auth about stored keys kept, in memory and for as long as auth allows. One is for "
+        "an account, a gateway, a provider and an alias, and takes about 1 kB.",
+        at_least=1,
+    )
+    key_report_interval_s: float = setting(
+        5.0, "How often auth is told how stored keys were taken and when they were last used.", at_least=0.01
+    )
     models_cache_s: float = setting(
         60.0, "How long a provider's list of models is reused. 0: not at all.", at_least=0
     )

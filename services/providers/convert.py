@@ -30,6 +30,7 @@ __all__ = [
     "failure",
     "head",
     "model",
+    "seconds",
     "tail",
     "timeouts_of",
     "usage",
@@ -80,6 +81,9 @@ def call_of(request: pb.InvokeRequest) -> Call:
         native=native,
         request_only=request.credential.request_only,
         alias=request.credential.alias,
+        no_operator=request.credential.no_operator,
+        # Until auth has said otherwise.
+        unified=False,
         strict=request.strict_translation,
         operation=request.operation,
     )
@@ -90,10 +94,10 @@ def timeouts_of(given: gateway_pb2.Timeouts, defaults: Timeouts) -> Timeouts:
     if not given.ByteSize():
         return defaults
     return Timeouts(
-        connect_s=_seconds(given.connect) or defaults.connect_s,
-        first_byte_s=_seconds(given.first_byte) or defaults.first_byte_s,
-        idle_s=_seconds(given.idle) or defaults.idle_s,
-        total_s=_seconds(given.total) or defaults.total_s,
+        connect_s=seconds(given.connect) or defaults.connect_s,
+        first_byte_s=seconds(given.first_byte) or defaults.first_byte_s,
+        idle_s=seconds(given.idle) or defaults.idle_s,
+        total_s=seconds(given.total) or defaults.total_s,
     )
 
 
@@ -105,7 +109,8 @@ def body_dialect(call: Call, exchange: Exchange) -> http_pb2.Dialect.ValueType:
     return http_pb2.Dialect.Value(f"DIALECT_{dialect.value}")
 
 
-def _seconds(given: Duration) -> float:
+def seconds(given: Duration) -> float:
+    """Read a duration."""
     return given.seconds + given.nanos / 1e9
 
 

@@ -46,6 +46,10 @@ class GuardedAdapter:
         """Host that is called."""
         return self._inner.host
 
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return self._inner.brings_key(call)
+
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""
         return replace(await self._inner.exchange(call), guarded=True)

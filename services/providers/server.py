@@ -13,9 +13,8 @@ from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from kit.errors import GatewayError, Reason
 from services.providers import convert
-from services.providers.relay import relay_for
+from services.providers.sending import Sending
 from services.providers.upload import UploadedBody
-from services.providers.upstream import UpstreamRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from kit.pricing.table import PriceTable
     from services.providers.adapters.adapter import Adapter
-    from services.providers.call import Call, Exchange
     from services.providers.custom import CustomAdapters
     from services.providers.model_row import ModelRow
     from services.providers.models import ModelLists
+    from services.providers.sending import Sender
     from services.providers.telemetry import AttemptTelemetry
-    from services.providers.upstream import Timeouts, Upstream
+    from services.providers.upstream import Timeouts
 
 __all__ = ["ProviderServicer"]
 
@@ -39,8 +38,6 @@ _NOTHING = pb.InvokeResponse()
 _SIGNED_BYTES: Final = 32 << 20
 # How long a call stays open whose answer came before the end of its body.
 _EARLY_END_S: Final = 0.25
-# APIs whose adapters may ask somebody else first; on the others a timer would be lost.
-_ASKING: Final = frozenset({"bedrock", "gemini", "vertex", "workers-ai"})
 
 
 class ProviderServicer(ProviderServiceServicer):
@@ -50,7 +47,7 @@ class ProviderServicer(ProviderServiceServicer):
     Args:
         adapters: By slug.
         custom: Those of accounts' own providers.
-        upstream: Where the adapters' requests are sent.
+        sender: Makes the adapters' requests, with whoever's key they are made.
         timeouts: Where a request names none.
         models: The lists of models.
         prices: What models cost, where their providers do not say.
@@ -64,7 +61,7 @@ class ProviderServicer(ProviderServiceServicer):
         *,
         adapters: Mapping[str, Adapter],
         custom: CustomAdapters,
-        upstream: Upstream,
+        sender: Sender,
         timeouts: Timeouts,
         models: ModelLists,
         prices: PriceTable,
@@ -74,7 +71,7 @@ class ProviderServicer(ProviderServiceServicer):
     ) -> None:
         self._adapters = adapters
         self._custom = custom
-        self._upstream = upstream
+        self._sender = sender
         self._timeouts = timeouts
         self._models = models
         self._prices = prices
@@ -113,25 +110,18 @@ class ProviderServicer(ProviderServiceServicer):
         adapter = self._adapter(request)
         call = convert.call_of(request)
         with self._telemetry.attempt(adapter, call) as attempt:
-            timeouts = convert.timeouts_of(request.timeouts, self._timeouts)
-            exchange = await _prepared(adapter, call, timeouts.first_byte_s)
-            answer = await self._upstream.send(
-                UpstreamRequest(
-                    provider=request.provider,
-                    method=exchange.method,
-                    url=exchange.url,
-                    headers=exchange.headers if uploaded is None else uploaded.with_length(exchange.headers),
-                    body=exchange.body,
-                    pieces=None if uploaded is None else uploaded.pieces(),
-                    timeouts=timeouts,
-                    guarded=exchange.guarded,
-                )
+            sending = Sending(
+                adapter=adapter,
+                call=call,
+                caller=request.caller,
+                timeouts=convert.timeouts_of(request.timeouts, self._timeouts),
+                uploaded=uploaded,
+                attempt=attempt,
             )
+            begun = await self._sender.begin(sending)
+            relay, message = begun.relay, begun.message
             try:
-                relay = relay_for(exchange, answer, stream=call.stream, provider=request.provider)
-                attempt.relay = relay
-                message = await relay.head()
-                message.head.body_dialect = convert.body_dialect(call, exchange)
+                message.head.body_dialect = convert.body_dialect(call, begun.exchange)
                 if relay.read_ahead:
                     message.MergeFrom(await relay.next() or _NOTHING)
                 while not relay.over:
@@ -145,7 +135,7 @@ class ProviderServicer(ProviderServiceServicer):
                     yield trailing
             finally:
                 # Also when the caller has gone: the provider's connection is closed with it.
-                answer.close()
+                begun.answer.close()
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
         """List the models of one provider, or of all that answer."""
@@ -188,24 +178,6 @@ class ProviderServicer(ProviderServiceServicer):
                 Reason.INVALID_PROVIDER, f"There is no provider {slug[:64]!r} here.", provider=slug[:64]
             )
         return adapter
-
-
-async def _prepared(adapter: Adapter, call: Call, most_s: float) -> Exchange:
-    """
-    Make the request to send.
-
-    Raises:
-        GatewayError: UPSTREAM_TIMEOUT, when that takes as long as the first byte may; or it cannot be made.
-    """
-    if adapter.provider.api not in _ASKING:
-        return await adapter.exchange(call)
-    try:
-        async with asyncio.timeout(most_s):
-            return await adapter.exchange(call)
-    except TimeoutError:
-        text = "What the call needs before it is sent, such as a token or an image, did not come in time."
-        slug = adapter.provider.slug
-        raise GatewayError(Reason.UPSTREAM_TIMEOUT, text, provider=slug, timer="first_byte") from None
 
 
 def _or(given: float | None, listed: Decimal | None) -> float | None:

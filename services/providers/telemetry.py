@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kit.telemetry.tracing import Tracing
     from services.providers.adapters.adapter import Adapter
     from services.providers.call import Call
+    from services.providers.key_pool import Refusal
     from services.providers.relay import Outcome, Relay
 
 __all__ = ["Attempt", "AttemptTelemetry"]
@@ -81,6 +82,12 @@ class AttemptTelemetry:
             buckets=_BUCKETS_S,
             registry=registry,
         )
+        self._switches = Counter(
+            names.METRIC_PROVIDER_KEY_SWITCHES,
+            "Calls that went on with another stored key, by why one was refused: `invalid`, `limited`.",
+            ["provider", "reason"],
+            registry=registry,
+        )
         # Looking a labelled child up costs more than counting with it.
         self._counted: dict[tuple[str, str], Counter] = {}
         self._timed: dict[str, Histogram] = {}
@@ -90,8 +97,7 @@ class AttemptTelemetry:
         """Run an attempt in its span, and count how it went."""
         attempt = Attempt()
         slug = adapter.provider.slug
-        # Accounts choose names of their own, and as many as they like.
-        label = _CUSTOM if is_custom(slug) else slug
+        label = _label(adapter)
         if not self._tracing.enabled:
             with self._counting(label, attempt):
                 yield attempt
@@ -108,6 +114,10 @@ class AttemptTelemetry:
             finally:
                 if span is not None and attempt.relay is not None:
                     _describe(span, attempt.relay.outcome)
+
+    def switched(self, adapter: Adapter, refusal: Refusal) -> None:
+        """Count that a call goes on with another stored key."""
+        self._switches.labels(_label(adapter), refusal.value).inc()
 
     @contextmanager
     def _counting(self, slug: str, attempt: Attempt) -> Iterator[None]:
@@ -141,6 +151,12 @@ class AttemptTelemetry:
         if child is None:
             child = self._timed[slug] = self._first_byte.labels(slug)
         return child
+
+
+def _label(adapter: Adapter) -> str:
+    """Return what a provider is counted under: accounts choose names of their own, as many as they like."""
+    slug = adapter.provider.slug
+    return _CUSTOM if is_custom(slug) else slug
 
 
 def _attributes(adapter: Adapter, call: Call, operation: str) -> dict[str, Any]:

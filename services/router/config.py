@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from kit.config import setting
 
-__all__ = ["CUSTOM_PROVIDER_CALLERS", "GATEWAY_CALLERS", "ROUTER_CALLERS", "RouterConfig"]
+__all__ = ["CUSTOM_PROVIDER_CALLERS", "GATEWAY_CALLERS", "ROUTER_CALLERS", "ROUTE_CALLERS", "RouterConfig"]
 
 ROUTER_CALLERS: Final = frozenset({"edge"})
 """Who may ask for a plan, and watch."""
@@ -17,6 +17,9 @@ GATEWAY_CALLERS: Final = frozenset({"cli", "edge"})
 
 CUSTOM_PROVIDER_CALLERS: Final = frozenset({"cli", "edge"})
 """Who may read and change the providers that accounts named themselves."""
+
+ROUTE_CALLERS: Final = frozenset({"cli", "edge"})
+"""Who may read and change dynamic routes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

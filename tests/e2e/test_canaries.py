@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BAD_TOKEN = "hr_canarycanary_" + "C4naryC4nary" * 3 + "C4naryX"
 QUERY_KEY = "sk-canary-in-query-9d2b"
+STORED_KEY, NEXT_STORED_KEY = "sk-canary-stored-openai-1c44d7", "sk-canary-stored-openai-b0e9f2"
 PROMPT = f"canary-prompt-{uuid.uuid4().hex}"
 
 
@@ -67,8 +68,31 @@ async def exercise(stack: Stack, session: aiohttp.ClientSession) -> list[bytes]:
         for key in (stack.token, BAD_TOKEN)
     ]
     answers.append(await call(session, f"{stack.openai_base_url}/models", method="GET", token=stack.token))
+    answers += await with_stored_keys(stack, session)
     seen = shown(answers) + await call_every_provider(stack, session, PROMPT)
     return seen + await logged(stack, session)
+
+
+async def with_stored_keys(stack: Stack, session: aiohttp.ClientSession) -> list[Answer]:
+    """Keep a key, use it, change it, use it again, see what is shown of it, and rotate the master key."""
+    configs = f"{stack.logs_url.removesuffix('/logs')}/provider_configs"
+    chat = f"{stack.gateway_url()}/openai/chat/completions"
+    headers = {"cf-aig-authorization": f"Bearer {stack.token}", "cf-aig-byok-alias": "canary"}
+    key = {"provider_slug": "openai", "alias": "canary", "default_config": False, "secret": STORED_KEY}
+    made = await call(session, configs, orjson.dumps(key), token=stack.token)
+    one = f"{configs}/{made.json['result']['id']}"
+    change = orjson.dumps({"secret": NEXT_STORED_KEY})
+    answers = [
+        made,
+        await call(session, chat, chat_body("gpt-4o-mini", PROMPT), headers=headers),
+        await call(session, one, change, method="PUT", token=stack.token),
+        await call(session, chat, chat_body("gpt-4o-mini", PROMPT, stream=True), headers=headers),
+        await call(session, configs, method="GET", token=stack.token),
+    ]
+    # The stand-in takes the operator's key and the client's alone: that it refuses shows which was sent.
+    assert [200, 401, 200, 401, 200] == [answer.status for answer in answers]
+    await asyncio.to_thread(stack.cli, "vault", "rotate")
+    return [*answers, await call(session, chat, chat_body("gpt-4o-mini", PROMPT), headers=headers)]
 
 
 def shown(answers: list[Answer]) -> list[bytes]:
@@ -140,7 +164,7 @@ async def test_no_secret_and_no_prompt_where_it_should_not_be(
         **{f"command of {name}": command for name, command in commands.items()},
         **{f"answer {number}": answer for number, answer in enumerate(answers)},
     }
-    hidden = [*secrets(), token, token.split("_", 2)[2], BAD_TOKEN, QUERY_KEY]
+    hidden = [*secrets(), STORED_KEY, NEXT_STORED_KEY, token, token.split("_", 2)[2], BAD_TOKEN, QUERY_KEY]
 
     assert metrics
     assert len(answers) > 2_500

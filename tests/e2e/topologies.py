@@ -17,3 +17,10 @@ if TYPE_CHECKING:
 TOPOLOGIES: tuple[Topology, ...] = ("split", "inline")
 
 each_topology_of_its_own = pytest.mark.parametrize("topology", TOPOLOGIES, ids="own {}".format)
+
+
+@pytest.fixture(params=["inline"])
+def one_topology(request: pytest.FixtureRequest) -> Topology:
+    """Take the place of `topology` where it makes no difference but how services are reached."""
+    topology: Topology = request.param
+    return topology

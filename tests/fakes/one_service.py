@@ -16,6 +16,7 @@ from kit.rpc.inline import InlineRegistry
 from kit.rpc.server import RpcServer
 from kit.runtime_config import RuntimeConfig
 from kit.service import Runtime, Service
+from kit.telemetry.metrics import statement_counter
 from kit.telemetry.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OneService", "serve"]
 
+_PEERS = ("auth", "cache", "ledger", "providers", "router")
+
 
 class OneService:
     """
@@ -34,14 +37,15 @@ class OneService:
 
     Args:
         service: What was built.
-        settings: Those that it was built with.
+        runtime: What it was built with.
         address: Its gRPC target.
         server: What serves it.
     """
 
-    def __init__(self, service: Service, settings: RuntimeConfig, address: str, server: RpcServer) -> None:
+    def __init__(self, service: Service, runtime: Runtime, address: str, server: RpcServer) -> None:
         self.service = service
-        self.settings = settings
+        self.settings = runtime.settings
+        self.metrics = runtime.metrics
         self._address = address
         self._server = server
         self._stack = AsyncExitStack()
@@ -61,25 +65,34 @@ class OneService:
 
 
 @asynccontextmanager
-async def serve(build: Build, env: Mapping[str, str]) -> AsyncIterator[OneService]:
+async def serve(
+    build: Build,
+    env: Mapping[str, str],
+    *,
+    name: str = "under-test",
+    addresses: Mapping[str, str] | None = None,
+) -> AsyncIterator[OneService]:
     """
     Build a service from an environment and serve it.
 
     Args:
         build: The service's.
         env: Its settings; `HEADRACE_DATA_DIR` must be among them.
+        name: By which the services that it calls know it.
+        addresses: Of the services that it calls; nobody is at those that are not named.
     """
     # A test's own directory is often too deep for a Unix socket's path.
     run_dir = Path(tempfile.mkdtemp(prefix="hr-"))
     settings = load(RuntimeConfig, {**env, "HEADRACE_RUN_DIR": str(run_dir)})
-    runtime = _runtime("under-test", env, settings, {})
+    nobody = dict.fromkeys(_PEERS, f"unix:{run_dir / 'nobody.sock'}")
+    runtime = _runtime(name, env, settings, nobody | dict(addresses or {}))
     address = f"unix:{run_dir / 'x.sock'}"
     try:
         async with build(runtime) as service:
             found = [each for binding in service.bindings for each in endpoints(binding, runtime.tracing)]
             server = RpcServer(found, max_message_bytes=settings.max_message_bytes)
             await server.start([address])
-            one = OneService(service, settings, address, server)
+            one = OneService(service, runtime, address, server)
             try:
                 yield one
             finally:
@@ -92,12 +105,14 @@ async def serve(build: Build, env: Mapping[str, str]) -> AsyncIterator[OneServic
 def _runtime(
     name: str, env: Mapping[str, str], settings: RuntimeConfig, addresses: Mapping[str, str]
 ) -> Runtime:
+    metrics = prometheus_client.CollectorRegistry()
     return Runtime(
         name=name,
         env=env,
         settings=settings,
         tracing=Tracing(name),
-        metrics=prometheus_client.CollectorRegistry(),
+        metrics=metrics,
+        statements=statement_counter(metrics),
         inline=InlineRegistry(),
         addresses=addresses,
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import prometheus_client
 
-from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_pb2
 from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from headrace.common.v1 import http_pb2, lifetime_pb2, usage_pb2
 from headrace.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
@@ -77,10 +77,10 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
 
     def __init__(self) -> None:
         self.permissions = [
-            auth_service_pb2.PERMISSION_AI_GATEWAY_RUN,
-            auth_service_pb2.PERMISSION_AI_GATEWAY_READ,
+            token_pb2.PERMISSION_AI_GATEWAY_RUN,
+            token_pb2.PERMISSION_AI_GATEWAY_READ,
         ]
-        self.restrictions = auth_service_pb2.Restrictions()
+        self.restrictions = token_pb2.Restrictions()
         self.failure: GatewayError | None = None
         self.asked = 0
 
@@ -248,6 +248,16 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
 
     async def GetPayload(self, request: Any, context: Any) -> ledger_service_pb2.GetPayloadResponse:
         return ledger_service_pb2.GetPayloadResponse(payload=self._find(request.id).payload)
+
+    async def UpdateEntry(self, request: Any, context: Any) -> ledger_service_pb2.UpdateEntryResponse:
+        entry = self._find(request.id)
+        entry.feedback = request.feedback
+        return ledger_service_pb2.UpdateEntryResponse(entry=entry)
+
+    async def DeleteEntries(self, request: Any, context: Any) -> ledger_service_pb2.DeleteEntriesResponse:
+        count = len(self.entries)
+        self.entries.clear()
+        return ledger_service_pb2.DeleteEntriesResponse(deleted_count=count)
 
     def _find(self, log_id: str) -> log_entry_pb2.LogEntry:
         if log_id not in self.entries:

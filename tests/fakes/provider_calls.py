@@ -26,8 +26,11 @@ from services.providers.app import make_adapter
 from services.providers.config import ProvidersConfig, ProviderSettings
 from services.providers.custom import CustomAdapters
 from services.providers.fetch import MediaFetcher
+from services.providers.key_pool import KeyPools
 from services.providers.models import ModelLists
+from services.providers.payer import Payer
 from services.providers.registry import PROVIDERS
+from services.providers.sending import Sender
 from services.providers.server import ProviderServicer
 from services.providers.telemetry import AttemptTelemetry
 from services.providers.upstream import Timeouts, Upstream
@@ -136,7 +139,9 @@ def chat_request(provider: str, model: str, *, stream: bool = False, **given: An
         stream=stream,
         headers=[http_pb2.Header(name=name, value=value.encode()) for name, value in headers.items()],
         credential=pb.CredentialSource(
-            request_only=given.get("request_only", False), alias=given.get("alias", "")
+            request_only=given.get("request_only", False),
+            alias=given.get("alias", ""),
+            no_operator=given.get("no_operator", False),
         ),
         timeouts=given.get("timeouts"),
         strict_translation=given.get("strict", False),
@@ -151,8 +156,8 @@ def native_request(provider: str, path: str, **given: Any) -> pb.InvokeRequest:
     Args:
         provider: Slug.
         path: As clients send it; what follows a `?` is the query.
-        given: `method`, `query`, `body` (bytes, or what becomes JSON), `headers`, `timeouts`; `steer` goes to
-            the upstream as directives.
+        given: `method`, `query`, `body` (bytes, or what becomes JSON), `headers`, `timeouts`, `alias`;
+            `steer` goes to the upstream as directives.
     """
     headers: dict[str, str] = dict(given.get("headers", {"authorization": "Bearer sk-test"}))
     if steer := given.get("steer"):
@@ -168,6 +173,7 @@ def native_request(provider: str, path: str, **given: Any) -> pb.InvokeRequest:
         native=pb.NativeTarget(
             method=given.get("method", "POST"), path=path, query=given.get("query", query)
         ),
+        credential=pb.CredentialSource(alias=given.get("alias", "")),
         timeouts=given.get("timeouts"),
     )
 
@@ -181,7 +187,7 @@ class ProviderHarness:
 
     async def invoke(self, request: pb.InvokeRequest) -> Invoked:
         """Run a call to its end; what is wrong before the head is raised."""
-        return await _invoked(self.servicer.Invoke(request, None))
+        return await invoked_over(self.servicer.Invoke(request, None))
 
     async def upload(self, request: pb.InvokeRequest, pieces: Sequence[bytes]) -> Invoked:
         """Run a call whose body comes in pieces, to its end."""
@@ -192,7 +198,7 @@ class ProviderHarness:
                 yield pb.UploadRequest(data=piece)
             yield pb.UploadRequest(last=True)
 
-        return await _invoked(self.servicer.Upload(messages(), None))
+        return await invoked_over(self.servicer.Upload(messages(), None))
 
     async def failing(self, request: pb.InvokeRequest) -> GatewayError:
         """Run a call that must fail before its head, and return its error."""
@@ -203,7 +209,8 @@ class ProviderHarness:
         raise AssertionError("the call did not fail")
 
 
-async def _invoked(responses: AsyncIterator[pb.InvokeResponse]) -> Invoked:
+async def invoked_over(responses: AsyncIterator[pb.InvokeResponse]) -> Invoked:
+    """Read an answer to its end."""
     invoked = Invoked()
     async for response in responses:
         assert invoked.tail is None
@@ -229,12 +236,14 @@ async def provider_harness(
     tracing: Tracing | None = None,
     rows: Mapping[str, Provider] = PROVIDERS,
     fetching: bool = False,
+    payer: Payer | None = None,
     **config: Any,
 ) -> AsyncIterator[ProviderHarness]:
     """Run every provider of the registry, or of other rows, before one upstream; `fetching`: media too."""
     settings = replace(ProvidersConfig(), **config)
     registry = CollectorRegistry()
     key = Secret(operator_key) if operator_key else None
+    telemetry = AttemptTelemetry(tracing or Tracing("providers"), registry)
     upstream = Upstream(settings)
     adapters = {
         slug: make_adapter(
@@ -247,6 +256,7 @@ async def provider_harness(
             ),
             settings,
             MediaFetcher(upstream) if fetching else None,
+            upstream,
         )
         for slug, row in rows.items()
     }
@@ -255,12 +265,14 @@ async def provider_harness(
             servicer=ProviderServicer(
                 adapters=adapters,
                 custom=CustomAdapters(settings),
-                upstream=upstream,
+                sender=Sender(
+                    payer or Payer(None, KeyPools(SystemClock()), lambda _, __: None), upstream, telemetry
+                ),
                 timeouts=timeouts,
                 models=ModelLists(upstream, timeouts, reuse_s=60.0, clock=SystemClock()),
                 prices=PriceTable(),
                 clock=SystemClock(),
-                telemetry=AttemptTelemetry(tracing or Tracing("providers"), registry),
+                telemetry=telemetry,
                 log=structlog.get_logger(),
             ),
             registry=registry,

@@ -46,6 +46,7 @@ class Setup:
     envoy: bool = True
     workers: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     def arguments(self) -> list[str]:
         """Give the arguments of `headrace up`."""
@@ -54,6 +55,7 @@ class Setup:
             *(["--workers", str(self.workers)] if self.workers != 1 else []),
             *([] if self.local_model else ["--no-local-model"]),
             *([] if self.envoy else ["--no-envoy"]),
+            *(argument for file in self.files for argument in ("-f", str(file))),
         ]
 
 

@@ -14,45 +14,56 @@ import pytest
 import structlog
 
 from kit import moment
+from kit.audit import Actor
 from kit.clock import SystemClock
+from kit.database import sqlite_file
+from services.auth.account_store_sql import SqlAccountStore
 from services.auth.core.authentication import authenticate
 from services.auth.core.first_token import FirstTokenError, Verdict
-from services.auth.core.token import Permission, mint, token_id
+from services.auth.core.token import Owner, Permission, digest, mint, token_id
 from services.auth.first_token import TokenFile, ensure_first_token
-from services.auth.store_sqlite import open_store
+from services.auth.store_sql import open_store
 
 if TYPE_CHECKING:
-    from services.auth.core.token import Token
+    from contextlib import AbstractAsyncContextManager
+
+    from services.auth.core.authentication import Authenticated
+    from services.auth.store_sql import SqlTokenStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = SystemClock()
 
 
+def _store(data: Path) -> AbstractAsyncContextManager[SqlTokenStore]:
+    return open_store(sqlite_file(data / "auth.db"), clock=CLOCK, log=structlog.get_logger())
+
+
 async def _start(data: Path, account_id: str = "acme") -> Verdict:
     log = structlog.get_logger()
-    async with open_store(data / "auth.db", clock=CLOCK, log=log) as store:
+    async with _store(data) as store:
         return await ensure_first_token(
             store, TokenFile(data / "token"), account_id=account_id, clock=CLOCK, log=log
         )
 
 
-async def _usable(data: Path, account_id: str = "acme") -> Token:
+async def _usable(data: Path, account_id: str = "acme") -> Authenticated:
     """Return what the file's token authenticates as."""
     text = (data / "token").read_text().strip()
-    async with open_store(data / "auth.db", clock=CLOCK, log=structlog.get_logger()) as store:
-        stored, _ = await store.find(token_id(text) or "")
-    return authenticate(text, account_id, stored, moment.now(CLOCK))
+    async with _store(data) as store:
+        found = await store.find(token_id(text) or "", account_id)
+    return authenticate(text, account_id, found.stored, found.existing, moment.now(CLOCK))
 
 
 async def _count(data: Path, account_id: str = "acme") -> int:
-    async with open_store(data / "auth.db", clock=CLOCK, log=structlog.get_logger()) as store:
-        return len(await store.page(account_id, size=100, after=None))
+    async with _store(data) as store:
+        return (await store.page(Owner(account_id=account_id), size=1, offset=0, revoked=True))[1]
 
 
 async def _revoke_first(data: Path) -> None:
-    async with open_store(data / "auth.db", clock=CLOCK, log=structlog.get_logger()) as store:
-        name = (await store.page("acme", size=1, after=None))[0].id
-        await store.revoke("acme", name, at=moment.now(CLOCK), then=lambda *_: None)
+    async with _store(data) as store:
+        owner = Owner(account_id="acme")
+        (token,), _ = await store.page(owner, size=1, offset=0, revoked=False)
+        await store.revoke(owner, token.id, at=moment.now(CLOCK), actor=Actor(), then=lambda *_: None)
 
 
 def _names(directory: Path) -> set[str]:
@@ -103,6 +114,39 @@ async def test_a_revoked_token_does_not_come_back(tmp_path: Path) -> None:
     assert 1 == await _count(tmp_path)
 
 
+async def test_a_token_with_another_secret_by_now_is_left_alone(tmp_path: Path) -> None:
+    """Whoever gives the first token another secret need not put it into the file for the next start."""
+    await _start(tmp_path)
+    text, owner = mint().text.reveal(), Owner(account_id="acme")
+    async with _store(tmp_path) as store:
+        (token,), _ = await store.page(owner, size=1, offset=0, revoked=False)
+        await store.roll(
+            owner, token.id, digest(text), at=moment.now(CLOCK), actor=Actor(), then=lambda *_: None
+        )
+
+    assert Verdict.ROLLED is await _start(tmp_path)
+    assert 1 == await _count(tmp_path)
+
+
+async def test_the_operators_account_may_use_the_operators_keys(tmp_path: Path) -> None:
+    """The account that is made on the first start is the operator's own."""
+    await _start(tmp_path)
+    async with _store(tmp_path) as store:
+        account = await SqlAccountStore(store.database).get("acme")
+
+    assert account.spec.unified
+
+
+async def test_a_deleted_account_does_not_come_back(tmp_path: Path) -> None:
+    """A start for an account that was deleted is refused with a sentence that names the setting."""
+    await _start(tmp_path)
+    async with _store(tmp_path) as store:
+        accounts = SqlAccountStore(store.database)
+        await accounts.delete("acme", at=moment.now(CLOCK), actor=Actor(), then=lambda *_: None)
+    with pytest.raises(FirstTokenError, match=r"'acme' was deleted.*HEADRACE_ACCOUNT"):
+        await _start(tmp_path)
+
+
 async def test_a_lost_database_takes_the_token_from_its_file(tmp_path: Path) -> None:
     """A file without a row, whatever the reason, keeps working."""
     await _start(tmp_path)
@@ -121,7 +165,7 @@ async def test_an_operator_may_bring_a_token(tmp_path: Path) -> None:
     (tmp_path / "token").chmod(0o644)
 
     assert Verdict.ADOPT is await _start(tmp_path)
-    assert token_id(text) == (await _usable(tmp_path)).id
+    assert token_id(text) == (await _usable(tmp_path)).token.id
     assert 0o600 == stat.S_IMODE((tmp_path / "token").stat().st_mode)
 
 
@@ -170,7 +214,8 @@ import asyncio, os, signal, sys
 from pathlib import Path
 import structlog
 from kit.clock import SystemClock
-from services.auth import first_token, store_sqlite
+from kit.database import sqlite_file
+from services.auth import first_token, store_sql
 
 data, point = Path(sys.argv[1]), sys.argv[2]
 
@@ -191,15 +236,15 @@ async def main():
         first_token.TokenFile._write_durably = after(first_token.TokenFile._write_durably)
     if point == "after the file":
         first_token.TokenFile.write = after(first_token.TokenFile.write)
-    async with store_sqlite.open_store(data / "auth.db", clock=clock, log=log) as store:
-        add = store_sqlite._FirstToken.add
+    async with store_sql.open_store(sqlite_file(data / "auth.db"), clock=clock, log=log) as store:
+        add = store_sql._FirstToken.add
 
         async def add_and_die(self, stored):
             await add(self, stored)
             die()
 
         if point == "before the commit":
-            store_sqlite._FirstToken.add = add_and_die
+            store_sql._FirstToken.add = add_and_die
         file = first_token.TokenFile(data / "token")
         await first_token.ensure_first_token(store, file, account_id="acme", clock=clock, log=log)
         if point == "after the commit":

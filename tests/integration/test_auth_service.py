@@ -14,15 +14,21 @@ import pytest
 import structlog
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from headrace.auth.v1 import auth_service_pb2 as pb
-from headrace.auth.v1.auth_service_pb2_grpc import AuthServiceStub, TokenServiceStub
+from headrace.auth.v1 import account_pb2, auth_service_pb2
+from headrace.auth.v1 import token_pb2 as pb
+from headrace.auth.v1.account_pb2_grpc import AccountServiceStub
+from headrace.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from headrace.auth.v1.token_pb2_grpc import TokenServiceStub
+from kit.audit import AuditQuery
 from kit.clock import SystemClock
 from kit.config import ConfigError
+from kit.database import DatabaseUnusableError, sqlite_file
 from kit.decisions import DecisionCache, Fetched
 from kit.errors import GatewayError, Reason
-from kit.sqlite import DatabaseUnusableError
 from services.auth.app import build
-from services.auth.store_sqlite import open_store
+from services.auth.core.token import Owner
+from services.auth.store_sql import open_store
+from services.auth.tables import AUDIT
 from tests.fakes.one_service import OneService, serve
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from headrace.common.v1 import lifetime_pb2
 
+_UNKNOWN: Any = 77
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -56,9 +63,11 @@ def _first_token(one: OneService) -> str:
     return (one.settings.data_dir / "token").read_text().strip()
 
 
-async def _authenticate(one: OneService, token: str, account_id: str = "acme") -> pb.AuthenticateResponse:
-    request = pb.AuthenticateRequest(account_id=account_id, token=token)
-    answer: pb.AuthenticateResponse = await _auth(one).Authenticate(request, timeout=5)
+async def _authenticate(
+    one: OneService, token: str, account_id: str = "acme"
+) -> auth_service_pb2.AuthenticateResponse:
+    request = auth_service_pb2.AuthenticateRequest(account_id=account_id, token=token)
+    answer: auth_service_pb2.AuthenticateResponse = await _auth(one).Authenticate(request, timeout=5)
     return answer
 
 
@@ -68,14 +77,24 @@ async def _refused(one: OneService, token: str, account_id: str = "acme") -> Gat
     return caught.value
 
 
-async def _create(one: OneService, **fields: Any) -> pb.CreateTokenResponse:
-    request = pb.CreateTokenRequest(**{"account_id": "acme", "name": "mine", **fields})
+def _owner(account_id: str = "acme") -> pb.TokenOwner:
+    return pb.TokenOwner(account_id=account_id)
+
+
+async def _create(one: OneService, *, account_id: str = "acme", **spec: Any) -> pb.CreateTokenResponse:
+    request = pb.CreateTokenRequest(owner=_owner(account_id), spec=pb.TokenSpec(**{"name": "mine", **spec}))
     answer: pb.CreateTokenResponse = await _tokens(one).CreateToken(request, timeout=10)
     return answer
 
 
+async def _account(one: OneService, account_id: str, **spec: Any) -> None:
+    stub = AccountServiceStub(one.channel("cli"))
+    request = account_pb2.CreateAccountRequest(account_id=account_id, spec=account_pb2.AccountSpec(**spec))
+    await stub.CreateAccount(request, timeout=10)
+
+
 async def _revoke(one: OneService, token_id: str, account_id: str = "acme") -> pb.RevokeTokenResponse:
-    request = pb.RevokeTokenRequest(account_id=account_id, token_id=token_id)
+    request = pb.RevokeTokenRequest(owner=_owner(account_id), token_id=token_id)
     answer: pb.RevokeTokenResponse = await _tokens(one).RevokeToken(request, timeout=5)
     return answer
 
@@ -85,7 +104,7 @@ async def test_the_first_token_may_do_everything(auth: OneService) -> None:
     answer = await _authenticate(auth, _first_token(auth))
     mode = stat.S_IMODE((auth.settings.data_dir / "token").stat().st_mode)
 
-    assert ("acme", [1, 2, 3, 4], 0o600) == (
+    assert ("acme", [1, 2, 3, 4, 5], 0o600) == (
         answer.principal.account_id,
         list(answer.principal.permissions),
         mode,
@@ -105,7 +124,12 @@ async def test_refusals_are_the_same_to_the_byte(auth: OneService) -> None:
     soon = timestamp_pb2.Timestamp()
     soon.FromNanoseconds(time.time_ns() + 100_000_000)
     short = await _create(auth, expire_time=soon)
+    await _account(auth, "other")
     other = await _create(auth, account_id="other")
+    off = await _create(auth, disabled=True)
+    later = timestamp_pb2.Timestamp(seconds=int(time.time()) + 3600)
+    early = await _create(auth, not_before_time=later)
+    mine = await _create(auth)
     await asyncio.sleep(0.15)
     good = _first_token(auth)
     errors = [
@@ -115,10 +139,13 @@ async def test_refusals_are_the_same_to_the_byte(auth: OneService) -> None:
         await _refused(auth, good[:-1] + ("A" if good[-1] != "A" else "B")),
         await _refused(auth, created.secret),
         await _refused(auth, short.secret),
+        await _refused(auth, off.secret),
+        await _refused(auth, early.secret),
         await _refused(auth, other.secret),
-        await _refused(auth, good, account_id="other"),
-        await _refused(auth, good, account_id=""),
+        await _refused(auth, mine.secret, account_id="other"),
+        await _refused(auth, good, account_id="nobody"),
         await _refused(auth, good, account_id="no such account"),
+        await _refused(auth, created.secret, account_id=""),
     ]
 
     assert {(Reason.UNAUTHENTICATED, "The token is not valid.", ())} == {
@@ -131,11 +158,11 @@ async def test_a_new_token_works_at_once(auth: OneService) -> None:
     created = await _create(
         auth,
         name="ci: main",
-        permissions=[pb.PERMISSION_AI_GATEWAY_READ],
+        grants=[pb.Grant(account_id="acme", permissions=[pb.PERMISSION_AI_GATEWAY_READ])],
         restrictions=pb.Restrictions(gateway_ids=["g"], providers=["openai"], models=["openai/gpt-4o"]),
     )
     answer = await _authenticate(auth, created.secret)
-    expected = pb.Principal(
+    expected = auth_service_pb2.Principal(
         account_id="acme",
         token_id=created.token.id,
         token_name="ci: main",
@@ -161,11 +188,11 @@ async def test_an_answer_does_not_outlive_its_token(auth: OneService) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"account_id": ""}, "account_id"),
+        ({"account_id": ""}, "owner"),
         ({"account_id": "a/b"}, "account_id"),
         ({"name": ""}, "name"),
         ({"name": "x" * 121}, "name"),
-        ({"permissions": [77]}, "permissions"),
+        ({"grants": [pb.Grant(account_id="acme", permissions=[_UNKNOWN])]}, "grants"),
         ({"restrictions": pb.Restrictions(models=["x"])}, "restrictions.models"),
         ({"expire_time": timestamp_pb2.Timestamp(seconds=1)}, "expire_time"),
     ],
@@ -174,41 +201,43 @@ async def test_a_malformed_token_is_not_made(auth: OneService, fields: dict[str,
     """The error names what is wrong, and nothing was stored."""
     with pytest.raises(GatewayError) as caught:
         await _create(auth, **fields)
-    listed = await _tokens(auth).ListTokens(pb.ListTokensRequest(account_id="acme"), timeout=5)
+    listed = await _tokens(auth).ListTokens(pb.ListTokensRequest(owner=_owner()), timeout=5)
 
     assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])
     assert 1 == len(listed.tokens)
 
 
 async def test_a_list_has_pages_and_no_secrets(auth: OneService) -> None:
-    """Following the page tokens shows each token once, newest first; the last page says so."""
+    """Going on shows each token once, newest first; a page past the end is empty; each knows the total."""
     made = [await _create(auth, name=f"token {index}") for index in range(7)]
+    await _revoke(auth, made[3].token.id)
     pages: list[pb.ListTokensResponse] = []
-    position = ""
-    while not pages or position:
-        request = pb.ListTokensRequest(account_id="acme", page_size=3, page_token=position)
+    for offset in (0, 3, 6, 9):
+        request = pb.ListTokensRequest(owner=_owner(), page_size=3, offset=offset)
         pages.append(await _tokens(auth).ListTokens(request, timeout=5))
-        position = pages[-1].next_page_token
+    request = pb.ListTokensRequest(owner=_owner(), show_revoked=True)
+    everything = await _tokens(auth).ListTokens(request, timeout=5)
 
-    assert [3, 3, 2] == [len(page.tokens) for page in pages]
+    assert [(3, 7), (3, 7), (1, 7), (0, 7)] == [(len(page.tokens), page.total_count) for page in pages]
     names = [token.name for page in pages for token in page.tokens]
-    assert [*(f"token {index}" for index in reversed(range(7))), "first token"] == names
-    text = "".join(str(page) for page in pages)
+    assert [*(f"token {index}" for index in (6, 5, 4, 2, 1, 0)), "first token"] == names
+    assert (8, 8) == (len(everything.tokens), everything.total_count)
+    text = "".join(str(page) for page in (*pages, everything))
     assert not any(created.secret[16:] in text for created in made)
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"account_id": ""}, "account_id"),
+        ({"owner": pb.TokenOwner()}, "owner"),
         ({"page_size": 1001}, "page_size"),
-        ({"page_token": "x"}, "page_token"),
+        ({"offset": -1}, "offset"),
     ],
 )
 async def test_a_malformed_list_is_refused(auth: OneService, fields: dict[str, Any], param: str) -> None:
     """The error names what is wrong."""
     with pytest.raises(GatewayError) as caught:
-        await _tokens(auth).ListTokens(pb.ListTokensRequest(**{"account_id": "acme", **fields}), timeout=5)
+        await _tokens(auth).ListTokens(pb.ListTokensRequest(**{"owner": _owner(), **fields}), timeout=5)
 
     assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])
 
@@ -226,6 +255,7 @@ async def test_revoking_twice_is_once(auth: OneService) -> None:
 
 async def test_what_an_account_does_not_have_cannot_be_revoked(auth: OneService) -> None:
     """The token of another account is not found, and goes on."""
+    await _account(auth, "other")
     other = await _create(auth, account_id="other")
     with pytest.raises(GatewayError) as caught:
         await _revoke(auth, other.token.id)
@@ -240,11 +270,11 @@ async def test_what_an_account_does_not_have_cannot_be_revoked(auth: OneService)
 @pytest.mark.parametrize("caller", ["external", "cli", "", "Edge"])
 async def test_others_may_not_authenticate(auth: OneService, caller: str) -> None:
     """Who is not on the list is refused before anything else, for a good token too."""
-    request = pb.AuthenticateRequest(account_id="acme", token=_first_token(auth))
+    request = auth_service_pb2.AuthenticateRequest(account_id="acme", token=_first_token(auth))
     with pytest.raises(GatewayError) as caught:
         await _auth(auth, caller).Authenticate(request, timeout=5)
     with pytest.raises(GatewayError) as watched:
-        async for _ in _auth(auth, caller).Watch(pb.WatchRequest(), timeout=5):
+        async for _ in _auth(auth, caller).Watch(auth_service_pb2.WatchRequest(), timeout=5):
             pass
 
     assert (Reason.CALLER_NOT_ALLOWED,) * 2 == (caught.value.reason, watched.value.reason)
@@ -252,12 +282,21 @@ async def test_others_may_not_authenticate(auth: OneService, caller: str) -> Non
 
 @pytest.mark.parametrize("caller", ["external", "router", "providers", "ledger"])
 async def test_others_may_not_manage_tokens(auth: OneService, caller: str) -> None:
-    """No service but the edge and the command line makes, lists or revokes tokens."""
+    """No service but the edge and the command line reads or changes tokens and accounts."""
     stub = _tokens(auth, caller)
+    accounts: Any = AccountServiceStub(auth.channel(caller))
     for call, request in (
-        (stub.CreateToken, pb.CreateTokenRequest(account_id="acme", name="x")),
-        (stub.ListTokens, pb.ListTokensRequest(account_id="acme")),
-        (stub.RevokeToken, pb.RevokeTokenRequest(account_id="acme", token_id="x")),
+        (stub.CreateToken, pb.CreateTokenRequest(owner=_owner())),
+        (stub.ListTokens, pb.ListTokensRequest(owner=_owner())),
+        (stub.GetToken, pb.GetTokenRequest(owner=_owner(), token_id="x")),
+        (stub.UpdateToken, pb.UpdateTokenRequest(owner=_owner(), token_id="x")),
+        (stub.RollToken, pb.RollTokenRequest(owner=_owner(), token_id="x")),
+        (stub.RevokeToken, pb.RevokeTokenRequest(owner=_owner(), token_id="x")),
+        (accounts.CreateAccount, account_pb2.CreateAccountRequest(account_id="x")),
+        (accounts.ListAccounts, account_pb2.ListAccountsRequest()),
+        (accounts.GetAccount, account_pb2.GetAccountRequest(account_id="acme")),
+        (accounts.UpdateAccount, account_pb2.UpdateAccountRequest(account_id="acme")),
+        (accounts.DeleteAccount, account_pb2.DeleteAccountRequest(account_id="acme")),
     ):
         with pytest.raises(GatewayError) as caught:
             await call(request, timeout=5)
@@ -267,7 +306,7 @@ async def test_others_may_not_manage_tokens(auth: OneService, caller: str) -> No
 async def test_a_revocation_is_heard_by_all_within_a_second(auth: OneService) -> None:
     """Every watcher first hears the generation, then the revocation with its account."""
     created = await _create(auth)
-    watches = [_auth(auth).Watch(pb.WatchRequest()) for _ in range(8)]
+    watches = [_auth(auth).Watch(auth_service_pb2.WatchRequest()) for _ in range(8)]
     first = [await asyncio.wait_for(anext(watch), 5) for watch in watches]
     began_s = time.monotonic()
     await _revoke(auth, created.token.id)
@@ -285,7 +324,7 @@ async def test_a_revocation_is_heard_by_all_within_a_second(auth: OneService) ->
 
 async def test_making_a_token_voids_nothing(auth: OneService) -> None:
     """A new token is nobody's cached answer, so watchers are left alone."""
-    async with aclosing(_auth(auth).Watch(pb.WatchRequest())) as watch:
+    async with aclosing(_auth(auth).Watch(auth_service_pb2.WatchRequest())) as watch:
         await anext(watch)
         await _create(auth)
         with pytest.raises(TimeoutError):
@@ -297,16 +336,18 @@ async def test_a_cached_answer_ends_with_its_token(auth: OneService) -> None:
     created = await _create(auth)
     stub = _auth(auth)
     calls = 0
-    cache: DecisionCache[str, pb.Principal] = DecisionCache(capacity=10, log=_Silent())
+    cache: DecisionCache[str, auth_service_pb2.Principal] = DecisionCache(capacity=10, log=_Silent())
 
     async def watch() -> AsyncIterator[lifetime_pb2.Invalidation]:
-        async for event in stub.Watch(pb.WatchRequest()):
+        async for event in stub.Watch(auth_service_pb2.WatchRequest()):
             yield event.invalidation
 
-    async def fetch() -> Fetched[pb.Principal]:
+    async def fetch() -> Fetched[auth_service_pb2.Principal]:
         nonlocal calls
         calls += 1
-        answer = await stub.Authenticate(pb.AuthenticateRequest(account_id="acme", token=created.secret))
+        answer = await stub.Authenticate(
+            auth_service_pb2.AuthenticateRequest(account_id="acme", token=created.secret)
+        )
         return Fetched(answer.principal, answer.lifetime)
 
     following = asyncio.create_task(cache.follow(watch))
@@ -348,10 +389,10 @@ class _Silent:
 async def test_a_stop_ends_watches(env: dict[str, str]) -> None:
     """A stop does not wait for watchers, and their streams end without an error."""
     async with serve(build, env) as one:
-        events: list[pb.WatchResponse] = []
+        events: list[auth_service_pb2.WatchResponse] = []
 
         async def follow() -> None:
-            async for event in _auth(one).Watch(pb.WatchRequest()):
+            async for event in _auth(one).Watch(auth_service_pb2.WatchRequest()):
                 events.append(event)  # noqa: PERF401 - kept even when the stream fails
 
         task = asyncio.create_task(follow())
@@ -373,7 +414,7 @@ async def test_generation_and_tokens_survive_a_restart(env: dict[str, str]) -> N
         before = (await _authenticate(one, kept.secret)).lifetime.generation
     async with serve(build, env) as one:
         after = (await _authenticate(one, kept.secret)).lifetime.generation
-        async with aclosing(_auth(one).Watch(pb.WatchRequest())) as watch:
+        async with aclosing(_auth(one).Watch(auth_service_pb2.WatchRequest())) as watch:
             event = await anext(watch)
 
         assert (before, before, "") == (after, event.invalidation.generation, event.invalidation.scope)
@@ -386,9 +427,7 @@ async def test_many_at_once_lose_nothing(auth: OneService) -> None:
     """Two hundred tokens made at the same time are all there and all work."""
     made = await asyncio.gather(*(_create(auth, name=f"token {index}") for index in range(200)))
     answers = await asyncio.gather(*(_authenticate(auth, each.secret) for each in made))
-    listed = await _tokens(auth).ListTokens(
-        pb.ListTokensRequest(account_id="acme", page_size=1000), timeout=5
-    )
+    listed = await _tokens(auth).ListTokens(pb.ListTokensRequest(owner=_owner(), page_size=1000), timeout=5)
 
     assert [each.token.id for each in made] == [answer.principal.token_id for answer in answers]
     assert {each.token.id for each in made} < {token.id for token in listed.tokens}
@@ -408,7 +447,7 @@ async def test_revocations_and_questions_at_once(auth: OneService) -> None:
 
 async def test_the_database_holds_no_secret(env: dict[str, str]) -> None:
     """No file but the token's own holds a token in clear, while running and after."""
-    async with serve(build, env) as one:
+    async with serve(build, env, name="auth") as one:
         secrets = [(await _create(one)).secret[16:].encode(), _first_token(one)[16:].encode()]
         running = _found(one.settings.data_dir, secrets)
     after = _found(one.settings.data_dir, secrets)
@@ -461,7 +500,7 @@ async def test_a_broken_database_stops_the_start(env: dict[str, str], tmp_path: 
     data.mkdir()
     (data / "auth.db").write_bytes(b"not a database at all" * 500)
     with pytest.raises(DatabaseUnusableError, match=r"auth\.db is not a SQLite database"):
-        async with serve(build, env):
+        async with serve(build, env, name="auth"):
             pass
 
     assert not (data / "token").exists()
@@ -477,34 +516,41 @@ import asyncio, sys
 from pathlib import Path
 import structlog
 from kit import moment
+from kit.audit import Actor
 from kit.clock import SystemClock
-from services.auth.core.token import Permission, Restrictions, StoredToken, Token, digest, mint
-from services.auth.store_sqlite import open_store
+from kit.database import sqlite_file
+from services.auth.account_store_sql import SqlAccountStore
+from services.auth.core.account import Account, AccountSpec
+from services.auth.core.token import Grant, Owner, Permission, StoredToken, Token, TokenSpec, digest, mint
+from services.auth.store_sql import open_store
+
+OWNER, ACTOR = Owner(account_id="acme"), Actor()
 
 async def one(store, clock):
     while True:
-        made = mint()
-        token = Token(
-            id=made.id,
-            account_id="acme",
-            name="x",
-            permissions=tuple(Permission),
-            restrictions=Restrictions(),
-            created_at=moment.now(clock),
-        )
-        await store.add(StoredToken(token=token, hash=digest(made.text.reveal())))
+        made, now = mint(), moment.now(clock)
+        spec = TokenSpec(name="x", grants=(Grant(account_id="acme", permissions=tuple(Permission)),))
+        token = Token(id=made.id, owner=OWNER, spec=spec, created_at=now, updated_at=now)
+        await store.add(StoredToken(token=token, hash=digest(made.text.reveal())), ACTOR)
         print("made", made.id, flush=True)
         tell = lambda number, _: print("generation", number, flush=True)
-        await store.revoke("acme", made.id, at=moment.now(clock), then=tell)
+        await store.revoke(OWNER, made.id, at=moment.now(clock), actor=ACTOR, then=tell)
         print("revoked", made.id, flush=True)
 
 async def main():
     clock = SystemClock()
-    async with open_store(Path(sys.argv[1]), clock=clock, log=structlog.get_logger()) as store:
+    location = sqlite_file(Path(sys.argv[1]))
+    async with open_store(location, clock=clock, log=structlog.get_logger()) as store:
+        now = moment.now(clock)
+        account = Account(id="acme", spec=AccountSpec(), created_at=now, updated_at=now)
+        await SqlAccountStore(store.database).add(account, actor=ACTOR, then=lambda *_: None)
         await asyncio.gather(*(one(store, clock) for _ in range(4)))
 
 asyncio.run(main())
 """
+
+
+_TOKENS = AuditQuery(account_id="acme", resource_type="token", size=20_000)
 
 
 async def test_a_kill_in_the_middle_of_writes_loses_nothing_acknowledged(tmp_path: Path) -> None:
@@ -521,12 +567,17 @@ async def test_a_kill_in_the_middle_of_writes_loses_nothing_acknowledged(tmp_pat
     said: dict[str, list[str]] = {"made": [], "revoked": [], "generation": []}
     for word, value in (line for line in lines if len(line) == 2):
         said[word].append(value)
-    async with open_store(path, clock=SystemClock(), log=structlog.get_logger()) as store:
-        tokens = {token.id: token for token in await store.page("acme", size=10_000, after=None)}
+    async with open_store(sqlite_file(path), clock=SystemClock(), log=structlog.get_logger()) as store:
+        found, _ = await store.page(Owner(account_id="acme"), size=10_000, offset=0, revoked=True)
         generation = await store.generation()
+        async with store.database.read() as connection:
+            audited = {entry.resource_id: entry for entry in await AUDIT.page(connection, _TOKENS)}
+    tokens = {token.id: token for token in found}
 
     assert len(said["revoked"]) > 50
     assert set(said["made"]) <= set(tokens)
     assert all(tokens[name].revoked_at is not None for name in said["revoked"])
     assert generation >= max(map(int, said["generation"]))
     assert len(tokens) - len(said["made"]) <= 4
+    # A change and its entry are one.
+    assert set(tokens) == set(audited)

@@ -477,7 +477,7 @@ async def test_log_endpoints(peers: Peers) -> None:
     async with peers.client.get(f"{base}/nope", headers=AUTH) as answer:
         missing = answer.status, orjson.loads(await answer.read())["errors"][0]["code"]
 
-    assert ([entry.id], {"count": 1, "page": 1, "per_page": 5, "total_count": 1}) == (
+    assert ([entry.id], {"count": 1, "page": 1, "per_page": 5, "total_count": 1, "total_pages": 1}) == (
         [row["id"] for row in listed["result"]],
         listed["result_info"],
     )

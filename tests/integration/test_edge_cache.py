@@ -101,11 +101,13 @@ CHOICES: list[dict[str, str]] = [
     {"anthropic-beta": "a"},
     {"x-amzn-bedrock-guardrailidentifier": "g"},
     {"cf-aig-strict": "true"},
+    {"cf-aig-byok-alias": "team-a"},
+    {"cf-aig-byok-alias": "team-b"},
 ]
 
 
 async def test_what_chooses_an_answer_is_part_of_the_question(peers: Peers) -> None:
-    """Same path, same body, another format, address or strictness: nobody gets the other's answer."""
+    """Same path, same body, another format, address, key or strictness: nobody gets the other's answer."""
     for headers in ({}, *CHOICES):
         await peers.client.post(f"{NATIVE}/fal/", data=b"{}", headers={**CACHED, **headers})
     endpoints = [request.endpoint for request in peers.cache.looked_up]

@@ -189,7 +189,8 @@ class TestHttp:
             await answer.read()
 
         got = {name.lower(): value for name, value in door.edge.requests[0].headers.items()}
-        assert [name for name in got if name.startswith(("headrace-", "x-envoy-"))] == []
+        ours = {name for name in got if name.startswith(("headrace-", "x-envoy-"))}
+        assert ours == {"headrace-client-address"}
         assert (got["x-request-id"], got["cf-aig-metadata"]) == ("mine", "{}")
         assert "203.0.113.7" not in got["x-forwarded-for"]
         assert "x-forwarded-host" not in got
@@ -199,7 +200,7 @@ class TestHttp:
         await door.raw(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
 
         names = {name.lower() for name in door.edge.requests[0].headers}
-        assert {"host", "x-forwarded-for", "x-forwarded-proto"} == names
+        assert {"host", "x-forwarded-for", "x-forwarded-proto", "headrace-client-address"} == names
 
     async def test_upgrade_is_refused_at_once(self, door: RunningFrontDoor) -> None:
         """A request that wants to be a WebSocket is answered instead of left hanging with its body."""
@@ -379,7 +380,10 @@ class TestGrpc:
         )
 
         ours = [pair for pair in echo["metadata"] if pair[0].startswith("headrace-")]
-        assert ours == [["headrace-caller", "external"]]
+        assert sorted(ours) == [
+            ["headrace-caller", "external"],
+            ["headrace-client-address", "127.0.0.1"],
+        ]
         assert ["authorization", "Bearer x"] in echo["metadata"]
 
     async def test_unknown_service(self, full_door: RunningFrontDoor) -> None:

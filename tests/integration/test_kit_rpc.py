@@ -83,6 +83,12 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
     async def GetPayload(self, request: Any, context: Any) -> ledger_service_pb2.GetPayloadResponse:
         return ledger_service_pb2.GetPayloadResponse()
 
+    async def UpdateEntry(self, request: Any, context: Any) -> ledger_service_pb2.UpdateEntryResponse:
+        return ledger_service_pb2.UpdateEntryResponse()
+
+    async def DeleteEntries(self, request: Any, context: Any) -> ledger_service_pb2.DeleteEntriesResponse:
+        return ledger_service_pb2.DeleteEntriesResponse()
+
 
 class World:
     """A called service and a caller of it."""

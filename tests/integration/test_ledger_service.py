@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import prometheus_client
 import pytest
 import structlog
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
 from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import ledger_service_pb2 as pb
 from headrace.ledger.v1 import log_entry_pb2
 from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from kit.database import sqlite_file
 from kit.errors import GatewayError, Reason
 from kit.ids import uuid7
 from kit.pricing.pricer import Pricer
@@ -28,7 +29,7 @@ from services.edge.spool.sender import LedgerSender
 from services.ledger.app import build
 from services.ledger.metrics import LedgerMetrics
 from services.ledger.server import LedgerServicer
-from services.ledger.store_sqlite import open_store
+from services.ledger.store_sql import open_store
 from tests.fakes.one_service import OneService, serve
 from tests.fakes.spools import intent, kill, open_spool
 
@@ -99,6 +100,37 @@ async def test_an_entry_comes_back_with_its_cost(ledger: LedgerServiceAsyncStub)
     assert entry == found.entry
     payload = await ledger.GetPayload(pb.GetPayloadRequest(account_id="acme", id=entry.id))
     assert bodies == payload.payload
+
+
+async def test_people_say_something_of_an_entry(ledger: LedgerServiceAsyncStub) -> None:
+    """What is named in the mask is set, or cleared where it is absent; everything else stays."""
+    await _record(ledger, [_entry("id-1")])
+    here: dict[str, Any] = {"account_id": "acme", "gateway_id": "default", "id": "id-1"}
+    everything = field_mask_pb2.FieldMask(paths=["feedback", "score", "metadata"])
+    score = field_mask_pb2.FieldMask(paths=["score"])
+    said = await ledger.UpdateEntry(
+        pb.UpdateEntryRequest(**here, update_mask=everything, feedback=-1, score=70, metadata={"by": "eva"})
+    )
+    entry = said.entry
+    assert (-1, 70, {"by": "eva"}) == (entry.feedback, entry.score, dict(entry.caller.metadata))
+    cleared = (await ledger.UpdateEntry(pb.UpdateEntryRequest(**here, update_mask=score))).entry
+    assert (True, False) == (cleared.HasField("feedback"), cleared.HasField("score"))
+    assert cleared == (await ledger.Get(pb.GetRequest(account_id="acme", id="id-1"))).entry
+    with pytest.raises(GatewayError) as raised:
+        await ledger.UpdateEntry(pb.UpdateEntryRequest(**{**here, "account_id": "x"}, update_mask=score))
+    assert Reason.NOT_FOUND is raised.value.reason
+
+
+async def test_entries_are_deleted_by_filter(ledger: LedgerServiceAsyncStub) -> None:
+    """Those that satisfy all filters go, those of others and the rest stay."""
+    await _record(ledger, [_entry("id-1"), _entry("id-2", provider="anthropic"), _entry("id-3")])
+    openai = pb.Filter(key="provider", operator=pb.OPERATOR_EQ, values=["openai"])
+    stranger = pb.DeleteEntriesRequest(account_id="other", gateway_id="default")
+    assert 0 == (await ledger.DeleteEntries(stranger)).deleted_count
+    request = pb.DeleteEntriesRequest(account_id="acme", gateway_id="default", filters=[openai])
+    assert 2 == (await ledger.DeleteEntries(request)).deleted_count
+    left = await ledger.List(pb.ListRequest(account_id="acme"))
+    assert ["id-2"] == [entry.id for entry in left.entries]
 
 
 async def test_an_unknown_cost_is_absent(ledger: LedgerServiceAsyncStub) -> None:
@@ -196,7 +228,7 @@ async def test_an_entry_that_cannot_be_priced_has_no_cost(tmp_path: Path) -> Non
     registry = prometheus_client.CollectorRegistry()
     with structlog.testing.capture_logs() as lines:
         log = structlog.get_logger()
-        async with open_store(tmp_path / "x.db", synchronous="NORMAL", log=log) as store:
+        async with open_store(sqlite_file(tmp_path / "x.db"), log=log) as store:
             pricer = Pricer(_BadTable(), log=log)
             servicer = LedgerServicer(store=store, pricer=pricer, metrics=LedgerMetrics(registry))
             bad = _entry("id-1", target_model="bad")
@@ -331,10 +363,11 @@ import prometheus_client, structlog
 from pathlib import Path
 from headrace.ledger.v1 import ledger_service_pb2 as pb, log_entry_pb2
 from services.ledger.metrics import LedgerMetrics
+from kit.database import sqlite_file
 from kit.pricing.table import PriceTable
 from kit.pricing.pricer import Pricer
 from services.ledger.server import LedgerServicer
-from services.ledger.store_sqlite import open_store
+from services.ledger.store_sql import open_store
 
 async def batch(number):
     request = pb.RecordRequest()
@@ -345,7 +378,7 @@ async def batch(number):
     yield request
 
 async def main():
-    async with open_store(Path(sys.argv[1]), synchronous="NORMAL", log=structlog.get_logger()) as store:
+    async with open_store(sqlite_file(Path(sys.argv[1])), log=structlog.get_logger()) as store:
         metrics = LedgerMetrics(prometheus_client.CollectorRegistry())
         pricer = Pricer(PriceTable(), log=structlog.get_logger())
         servicer = LedgerServicer(store=store, pricer=pricer, metrics=metrics)
@@ -367,7 +400,11 @@ def _record_until_killed(database: Path, life: int) -> list[str]:
         env={"PYTHONPATH": path, "PATH": os.environ["PATH"]},
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(10 + life * 7)]
+        lines: list[str] = []
+        # What is logged is printed as well.
+        while sum(line.endswith(" 20\n") for line in lines) < 10 + life * 7:
+            lines.append(process.stdout.readline())
+            assert lines[-1], lines
         process.send_signal(signal.SIGKILL)
         lines += process.stdout.readlines()
     return [line.split()[0] for line in lines if line.endswith(" 20\n")]
@@ -380,7 +417,7 @@ async def test_sigkill_loses_no_acknowledged_entry(tmp_path: Path) -> None:
         batches = await asyncio.to_thread(_record_until_killed, tmp_path / "ledger.db", life)
         acknowledged |= {f"{life}-{batch}-{index}" for batch in batches for index in range(20)}
     found: set[str] = set()
-    async with serve(build, {"HEADRACE_DATA_DIR": str(tmp_path)}) as one:
+    async with serve(build, {"HEADRACE_DATA_DIR": str(tmp_path)}, name="ledger") as one:
         ledger: LedgerServiceAsyncStub = LedgerServiceStub(one.channel("edge"))
         request = pb.ListRequest(account_id="acme", page_size=1000)
         while page := (await ledger.List(request)).entries:

@@ -79,7 +79,7 @@ async def test_an_attempt(slug: str, stream: object, stub: Any) -> None:
 async def test_an_error_before_the_head(stub: Any) -> None:
     """What is wrong before there is an answer arrives as the error it is."""
     with pytest.raises(GatewayError) as raised:
-        await _parts(stub.Invoke(chat_request("openai", "m", headers={})))
+        await _parts(stub.Invoke(chat_request("openai", "m", headers={}, request_only=True)))
 
     assert Reason.CREDENTIAL_MISSING is raised.value.reason
     assert {"provider": "openai"} == raised.value.metadata
@@ -180,8 +180,11 @@ async def test_models_of_an_unknown_provider(stub: Any) -> None:
 
 
 async def test_health(one: OneService) -> None:
-    """The service is ready without asking any provider."""
-    await one.service.check()
+    """The service is not ready before it knows whose keys there are, which it asks of auth."""
+    with pytest.raises(GatewayError) as raised:
+        await one.service.check()
+
+    assert (Reason.SERVICE_UNAVAILABLE, "auth") == (raised.value.reason, raised.value.metadata["service"])
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,11 @@ def test_exceptions_are_needed() -> None:
 
 
 def test_functions() -> None:
-    """No function is longer than fits on a large screen."""
+    """No function is longer than fits on a large screen; a migration is a list, written by a program."""
     too_long = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
         for path in python_files(*DIRECTORIES)
+        if path.parent.name != "versions"
         for node in functions(parsed(path))
         if (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES
     }

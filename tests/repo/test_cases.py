@@ -30,7 +30,10 @@ def test_every_case_has_a_test() -> None:
 
 def _shown() -> Iterator[int]:
     for path in (ROOT / "tests").rglob("test_*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        source = path.read_text()
+        if "Case" not in source:
+            continue
+        for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 named = _NAMED.match(ast.get_docstring(node) or "")
                 yield from _numbers(named[1]) if named else ()

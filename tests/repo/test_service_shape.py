@@ -10,7 +10,7 @@ import pytest
 from deploy.envoy.render import FrontDoor
 from kit.runtime_config import RuntimeConfig
 from services.__main__ import TARGETS
-from services.settings import CONFIGS
+from services.settings import CONFIGS, SHARED
 from tests.repo.tree import ROOT, SERVICES, parsed
 
 README_LINES = 60
@@ -61,7 +61,7 @@ def test_lists_of_services_agree() -> None:
 
     assert set(SERVICES) == folders
     assert set(SERVICES) == set(TARGETS)
-    assert set(SERVICES) == set(CONFIGS) - {"every process"}
+    assert set(SERVICES) == set(CONFIGS) - SHARED
     # Nobody calls the edge but clients, so it has no address that others look up.
     assert set(SERVICES) - {"edge"} == addresses
     assert set(SERVICES) - {"edge"} <= set(FrontDoor.__dataclass_fields__)

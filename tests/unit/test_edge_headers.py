@@ -73,3 +73,26 @@ def test_the_highest_prices() -> None:
     found = read([(b"cf-aig-custom-cost", b'{"per_token_in":1,"total_cost":1000000}')])
 
     assert found.options.custom_cost == {"per_token_in": 1, "total_cost": 1_000_000}
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(b"true", True), (b"TRUE", True), (b"false", False)])
+def test_the_operators_key_can_be_declined(value: bytes, wanted: bool) -> None:  # noqa: FBT001 - a table's column
+    """A request says that the operator's key is not to be used for it."""
+    assert wanted is read([(b"cf-aig-no-wholesale", value)]).options.no_wholesale
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cf-aig-no-wholesale", "yes"),
+        ("cf-aig-no-wholesale", ""),
+        ("cf-aig-byok-alias", "x" * 65),
+        ("cf-aig-byok-alias", "a\x01b"),
+    ],
+)
+def test_what_says_nothing_of_a_key_is_refused(name: str, value: str) -> None:
+    """A header about keys that makes no sense is an error that names it."""
+    with pytest.raises(GatewayError) as raised:
+        read([(name.encode(), value.encode())])
+
+    assert (Reason.INVALID_REQUEST, {"param": name}) == (raised.value.reason, raised.value.metadata)

@@ -191,6 +191,7 @@ async def test_missing_nothing_leaves_flights_alone(here: World) -> None:
 
 
 REFUSALS = {
+    Reason.ALIAS_NOT_FOUND,
     Reason.BAD_CHAT_FORMAT,
     Reason.CALLER_NOT_ALLOWED,
     Reason.CREDENTIAL_MISSING,
@@ -337,3 +338,17 @@ async def test_for_one_request_only() -> None:
 
     assert world.asked == 2
     task.cancel()
+
+
+async def test_purged_once_its_grace_is_over() -> None:
+    """What may not be used any more is not kept either, as it may hold secrets."""
+    world = World(reuse_s=60, grace_s=300)
+    await world.get("old")
+    world.now_s += 300
+    await world.get("new")
+
+    world.cache.purge()
+    assert 2 == len(world.cache)
+    world.now_s += 60
+    world.cache.purge()
+    assert 1 == len(world.cache)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData
 
+from kit.database import open_database, sqlite_file
 from kit.errors import GatewayError, Reason
 from kit.generation import EVERYTHING, Generation, GenerationCounter, WatchHub
-from kit.sqlite import open_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -162,10 +162,13 @@ async def test_a_generation_survives_and_only_grows(tmp_path: Path) -> None:
     metadata = MetaData()
     counter = GenerationCounter(metadata)
     path = tmp_path / "x.db"
-    async with open_database(path, metadata, name="x", log=LOG) as database, database.write() as connection:
+    async with (
+        open_database(sqlite_file(path), metadata, name="x", log=LOG) as database,
+        database.write() as connection,
+    ):
         first = await counter.begin(connection, now_s=1000.0)
         second = await counter.advance(connection)
-    async with open_database(path, metadata, name="x", log=LOG) as database:
+    async with open_database(sqlite_file(path), metadata, name="x", log=LOG) as database:
         async with database.write() as connection:
             again = await counter.begin(connection, now_s=5.0)
         async with database.read() as connection:

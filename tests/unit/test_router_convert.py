@@ -2,57 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from google.protobuf import duration_pb2, field_mask_pb2
+from google.protobuf import duration_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.common.v1 import http_pb2
 from headrace.router.v1 import gateway_pb2
+from headrace.router.v1 import gateway_service_pb2 as service_pb
 from headrace.router.v1 import router_service_pb2 as pb
 from kit.errors import GatewayError, Reason
-from services.router import convert
-from services.router.core.gateway import (
+from services.router.convert import gateways, plans
+from services.router.core.documents import Documents
+from services.router.core.gateway import Gateway, ManagedGateway
+from services.router.core.plan import Plan, PlanRequest, Step
+from services.router.core.settings import (
     Backoff,
     DisconnectPolicy,
-    Gateway,
     GatewaySettings,
+    LogStrategy,
     Retry,
+    Technique,
     Timeouts,
-    changed,
 )
-from services.router.core.plan import Plan, PlanRequest, Step
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+MOST = 2**31 - 1
 
 
 def _duration(seconds: float) -> duration_pb2.Duration:
     message = duration_pb2.Duration()
-    message.FromMilliseconds(int(seconds * 1000))
+    message.FromMilliseconds(round(seconds * 1000))
     return message
 
 
-def _changes(paths: list[str], **settings: object) -> dict[tuple[str, ...], object]:
-    message = gateway_pb2.GatewaySettings(**settings)  # type: ignore[arg-type]  # by name
-    mask = field_mask_pb2.FieldMask(paths=paths)
-    return convert.changes(pb.UpdateGatewayRequest(settings=message, update_mask=mask))
+def _read(**settings: Any) -> GatewaySettings:
+    return gateways.settings(gateway_pb2.GatewaySettings(**settings))
 
 
-def _refused(paths: list[str], **settings: object) -> str:
+def _refused(**settings: Any) -> str:
     with pytest.raises(GatewayError) as caught:
-        _changes(paths, **settings)
+        _read(**settings)
     assert Reason.INVALID_REQUEST == caught.value.reason
     return caught.value.metadata["param"]
+
+
+def _managed(settings: GatewaySettings, documents: Documents | None = None) -> ManagedGateway:
+    gateway = Gateway(
+        account_id="acme", id="g", internal_id="i", settings=settings, created_at=NOW, updated_at=NOW
+    )
+    return ManagedGateway(gateway=gateway, documents=documents or Documents())
 
 
 MILLISECONDS = st.one_of(st.none(), st.integers(1, 86_400_000))
 SETTINGS = st.builds(
     GatewaySettings,
     authentication=st.booleans(),
-    cache_ttl_s=st.one_of(st.just(0), st.integers(60, 30 * 86_400)),
+    cache_ttl_s=st.integers(0, MOST),
     collect_logs=st.booleans(),
     collect_payloads=st.booleans(),
     timeouts=st.builds(
@@ -64,190 +74,207 @@ SETTINGS = st.builds(
     ),
     retry=st.builds(
         Retry,
-        max_attempts=st.integers(1, 5),
-        delay_ms=st.integers(0, 60_000),
-        backoff=st.sampled_from(Backoff),
+        max_attempts=st.one_of(st.none(), st.integers(1, 5)),
+        delay_ms=st.one_of(st.none(), st.integers(0, 60_000)),
+        backoff=st.one_of(st.none(), st.sampled_from(Backoff)),
     ),
     on_disconnect=st.sampled_from(DisconnectPolicy),
     strict_translation=st.booleans(),
     byok_only=st.booleans(),
+    cache_invalidate_on_update=st.booleans(),
+    rate_limit=st.integers(0, MOST),
+    rate_limit_interval_s=st.integers(0, MOST),
+    rate_limit_technique=st.sampled_from(Technique),
+    log_management=st.integers(10_000, 10_000_000),
+    log_management_strategy=st.sampled_from(LogStrategy),
+    log_classification=st.booleans(),
+    logpush=st.booleans(),
+    logpush_public_key=st.one_of(st.just(""), st.text("abc-", min_size=16, max_size=20)),
+    zdr=st.booleans(),
+    wholesale=st.one_of(st.none(), st.booleans()),
+    workers_ai_billing_mode=st.sampled_from(["postpaid", "unified"]),
+    store_id=st.text("a1.:/_-", max_size=20),
 )
-ALL_PATHS = [
-    "authentication",
-    "cache_ttl",
-    "collect_logs",
-    "collect_payloads",
-    "timeouts",
-    "retry",
-    "on_disconnect",
-    "strict_translation",
-    "byok_only",
+
+
+@given(SETTINGS)
+def test_settings_go_out_and_come_back(settings: GatewaySettings) -> None:
+    """A client that sends back what it got changes nothing."""
+    assert settings == gateways.settings(gateways.gateway(_managed(settings)).settings)
+
+
+def test_every_setting_of_the_contract_is_ours() -> None:
+    """No field of the message is forgotten by the core, and none of the core by the message."""
+    names = {field.name for field in gateway_pb2.GatewaySettings.DESCRIPTOR.fields}
+    ours = {field.name.removesuffix("_s") for field in fields(GatewaySettings)}
+    documents = {f"{field.name}_json" for field in fields(Documents)}
+
+    assert names == ours | documents
+
+
+def test_what_is_left_out_gets_its_default() -> None:
+    """The defaults of a gateway that somebody makes: what is on must be said."""
+    expected = GatewaySettings(authentication=False, collect_logs=False, collect_payloads=False)
+
+    assert expected == _read()
+    assert Documents() == gateways.wanted(_request())[1]
+
+
+def _request(**settings: Any) -> service_pb.CreateGatewayRequest:
+    return service_pb.CreateGatewayRequest(settings=gateway_pb2.GatewaySettings(**settings))
+
+
+# By the name in the message: what is just within the bounds, and what it is in the core.
+TAKEN: list[tuple[str, Any, dict[str, Any]]] = [
+    ("authentication", True, {"authentication": True}),
+    ("cache_ttl", _duration(0), {"cache_ttl_s": 0}),
+    ("cache_ttl", _duration(1), {"cache_ttl_s": 1}),
+    ("cache_ttl", _duration(MOST), {"cache_ttl_s": MOST}),
+    ("collect_logs", True, {"collect_logs": True}),
+    ("collect_payloads", True, {"collect_payloads": True}),
+    ("timeouts", gateway_pb2.Timeouts(connect=_duration(0.001)), {"timeouts": Timeouts(connect_ms=1)}),
+    ("timeouts", gateway_pb2.Timeouts(first_byte=_duration(0.001)), {"timeouts": Timeouts(first_byte_ms=1)}),
+    ("timeouts", gateway_pb2.Timeouts(idle=_duration(1.5)), {"timeouts": Timeouts(idle_ms=1500)}),
+    ("timeouts", gateway_pb2.Timeouts(total=_duration(86_400)), {"timeouts": Timeouts(total_ms=86_400_000)}),
+    ("retry", gateway_pb2.Retry(), {"retry": Retry()}),
+    ("retry", gateway_pb2.Retry(max_attempts=1), {"retry": Retry(max_attempts=1)}),
+    ("retry", gateway_pb2.Retry(max_attempts=5), {"retry": Retry(max_attempts=5)}),
+    ("retry", gateway_pb2.Retry(delay=_duration(0)), {"retry": Retry(delay_ms=0)}),
+    ("retry", gateway_pb2.Retry(delay=_duration(60)), {"retry": Retry(delay_ms=60_000)}),
+    ("retry", gateway_pb2.Retry(backoff=gateway_pb2.BACKOFF_LINEAR),
+     {"retry": Retry(backoff=Backoff.LINEAR)}),
+    ("on_disconnect", "DISCONNECT_POLICY_DRAIN", {"on_disconnect": DisconnectPolicy.DRAIN}),
+    ("strict_translation", True, {"strict_translation": True}),
+    ("byok_only", True, {"byok_only": True}),
+    ("cache_invalidate_on_update", True, {"cache_invalidate_on_update": True}),
+    ("rate_limit", MOST, {"rate_limit": MOST}),
+    ("rate_limit_interval", _duration(MOST), {"rate_limit_interval_s": MOST}),
+    ("rate_limit_technique", "RATE_LIMIT_TECHNIQUE_SLIDING", {"rate_limit_technique": Technique.SLIDING}),
+    ("log_management", 10_000, {"log_management": 10_000}),
+    ("log_management", 10_000_000, {"log_management": 10_000_000}),
+    ("log_management_strategy", "LOG_MANAGEMENT_STRATEGY_STOP_INSERTING",
+     {"log_management_strategy": LogStrategy.STOP_INSERTING}),
+    ("log_classification", True, {"log_classification": True}),
+    ("logpush", True, {"logpush": True}),
+    ("logpush_public_key", "k" * 16, {"logpush_public_key": "k" * 16}),
+    ("logpush_public_key", "-----BEGIN PUBLIC KEY-----\n" + "k" * 900,
+     {"logpush_public_key": "-----BEGIN PUBLIC KEY-----\n" + "k" * 900}),
+    ("logpush_public_key", "k" * 1024, {"logpush_public_key": "k" * 1024}),
+    ("zdr", True, {"zdr": True}),
+    ("wholesale", False, {"wholesale": False}),
+    ("wholesale", True, {"wholesale": True}),
+    ("workers_ai_billing_mode", "unified", {"workers_ai_billing_mode": "unified"}),
+    ("store_id", "a" * 256, {"store_id": "a" * 256}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), TAKEN)
+def test_what_is_within_the_bounds_is_taken(field: str, value: Any, expected: dict[str, Any]) -> None:
+    """Each setting at the edges of what it may be, alone among defaults."""
+    assert replace(_read(), **expected) == _read(**{field: value})
+
+
+# By the name in the management API: what is just outside the bounds.
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("cache_ttl", {"cache_ttl": _duration(-1)}),
+    ("cache_ttl", {"cache_ttl": _duration(60.5)}),
+    ("cache_ttl", {"cache_ttl": _duration(MOST + 1)}),
+    ("rate_limiting_limit", {"rate_limit": -1}),
+    ("rate_limiting_limit", {"rate_limit": MOST + 1}),
+    ("rate_limiting_interval", {"rate_limit_interval": _duration(-1)}),
+    ("rate_limiting_interval", {"rate_limit_interval": _duration(0.5)}),
+    ("rate_limiting_interval", {"rate_limit_interval": _duration(MOST + 1)}),
+    ("rate_limiting_technique", {"rate_limit_technique": 9}),
+    ("log_management", {"log_management": 9_999}),
+    ("log_management", {"log_management": 0}),
+    ("log_management", {"log_management": 10_000_001}),
+    ("log_management_strategy", {"log_management_strategy": 9}),
+    ("logpush_public_key", {"logpush_public_key": "k" * 15}),
+    ("logpush_public_key", {"logpush_public_key": "k" * 1025}),
+    ("logpush_public_key", {"logpush_public_key": "k" * 16 + "\0"}),
+    ("logpush_public_key", {"logpush_public_key": "-----BEGIN PRIVATE KEY-----"}),
+    ("retry_max_attempts", {"retry": gateway_pb2.Retry(max_attempts=6)}),
+    ("retry_max_attempts", {"retry": gateway_pb2.Retry(max_attempts=-1)}),
+    ("retry_delay", {"retry": gateway_pb2.Retry(delay=_duration(60.001))}),
+    ("retry_delay", {"retry": gateway_pb2.Retry(delay=_duration(-0.001))}),
+    ("retry_backoff", {"retry": gateway_pb2.Retry(backoff=9)}),  # type: ignore[arg-type]  # the wire allows it
+    ("connect_timeout", {"timeouts": gateway_pb2.Timeouts(connect=_duration(0))}),
+    ("first_byte_timeout", {"timeouts": gateway_pb2.Timeouts(first_byte=_duration(-5))}),
+    ("idle_timeout", {"timeouts": gateway_pb2.Timeouts(idle=_duration(0))}),
+    ("total_timeout", {"timeouts": gateway_pb2.Timeouts(total=_duration(86_400.001))}),
+    ("on_disconnect", {"on_disconnect": 9}),
+    ("workers_ai_billing_mode", {"workers_ai_billing_mode": "free"}),
+    ("store_id", {"store_id": "a" * 257}),
+    ("store_id", {"store_id": "a b"}),
 ]
 
 
-@given(before=SETTINGS, after=SETTINGS)
-def test_settings_come_back_as_they_were(before: GatewaySettings, after: GatewaySettings) -> None:
-    """Sending all settings of one gateway to another makes it the same."""
-    request = pb.UpdateGatewayRequest(
-        settings=convert.settings(after), update_mask=field_mask_pb2.FieldMask(paths=ALL_PATHS)
-    )
-
-    assert after == changed(before, convert.changes(request))
+@pytest.mark.parametrize(("param", "settings"), REFUSED)
+def test_what_is_just_outside_is_refused_by_its_name(param: str, settings: dict[str, Any]) -> None:
+    """The error has the name that the management API has for it."""
+    assert param == _refused(**settings)
 
 
-@given(before=SETTINGS, after=SETTINGS, data=st.data())
-def test_only_what_the_mask_names_changes(
-    before: GatewaySettings, after: GatewaySettings, data: st.DataObject
-) -> None:
-    """Each setting is that of the new settings when it is named, and as before when it is not."""
-    paths = data.draw(st.lists(st.sampled_from(ALL_PATHS), min_size=1))
-    request = pb.UpdateGatewayRequest(
-        settings=convert.settings(after), update_mask=field_mask_pb2.FieldMask(paths=paths)
-    )
-    found = changed(before, convert.changes(request))
-    named = {"cache_ttl_s" if path == "cache_ttl" else path for path in paths}
+def test_settings_must_be_said() -> None:
+    """A replacement by nothing is a mistake, not a gateway with everything off."""
+    with pytest.raises(GatewayError) as caught:
+        gateways.wanted(service_pb.ReplaceGatewayRequest(account_id="a", gateway_id="b"))
 
-    for field in fields(GatewaySettings):
-        source = after if field.name in named else before
-        assert getattr(source, field.name) == getattr(found, field.name)
-
-
-def test_every_setting_of_the_contract_can_be_changed() -> None:
-    """No field of the message is forgotten by the mask, and none of ours by the message."""
-    names = [field.name for field in gateway_pb2.GatewaySettings.DESCRIPTOR.fields]
-
-    assert ALL_PATHS == names
-    assert len(names) == len(fields(GatewaySettings))
-    for parent, message in (("timeouts", gateway_pb2.Timeouts), ("retry", gateway_pb2.Retry)):
-        for field in message.DESCRIPTOR.fields:
-            if f"{parent}.{field.name}" != "retry.max_attempts":
-                continue
-            assert {(parent, field.name): 1} == _changes([f"{parent}.{field.name}"])
-
-
-@pytest.mark.parametrize(
-    ("path", "settings", "expected"),
-    [
-        (
-            "timeouts.connect",
-            {"timeouts": gateway_pb2.Timeouts(connect=_duration(1.5))},
-            Timeouts(connect_ms=1500, idle_ms=7),
-        ),
-        ("timeouts.idle", {}, Timeouts()),
-        (
-            "timeouts.first_byte",
-            {"timeouts": gateway_pb2.Timeouts(first_byte=_duration(2))},
-            Timeouts(first_byte_ms=2000, idle_ms=7),
-        ),
-        (
-            "timeouts.total",
-            {"timeouts": gateway_pb2.Timeouts(total=_duration(86_400))},
-            Timeouts(total_ms=86_400_000, idle_ms=7),
-        ),
-        ("timeouts", {}, Timeouts()),
-    ],
-)
-def test_one_time_out_changes_alone(path: str, settings: dict[str, object], expected: Timeouts) -> None:
-    """A path into the time-outs leaves the others; an absent value clears the one."""
-    before = GatewaySettings(timeouts=Timeouts(idle_ms=7))
-
-    assert expected == changed(before, _changes([path], **settings)).timeouts
-
-
-@pytest.mark.parametrize(
-    ("path", "settings", "expected"),
-    [
-        (
-            "retry.max_attempts",
-            {"retry": gateway_pb2.Retry(max_attempts=5)},
-            Retry(max_attempts=5, delay_ms=9),
-        ),
-        ("retry.max_attempts", {}, Retry(max_attempts=1, delay_ms=9)),
-        ("retry.delay", {"retry": gateway_pb2.Retry(delay=_duration(60))}, Retry(delay_ms=60_000)),
-        ("retry.delay", {}, Retry(delay_ms=0)),
-        (
-            "retry.backoff",
-            {"retry": gateway_pb2.Retry(backoff=gateway_pb2.BACKOFF_LINEAR)},
-            Retry(delay_ms=9, backoff=Backoff.LINEAR),
-        ),
-        ("retry", {}, Retry()),
-    ],
-)
-def test_one_part_of_retry_changes_alone(path: str, settings: dict[str, object], expected: Retry) -> None:
-    """A path into retry leaves its other parts."""
-    assert expected == changed(GatewaySettings(retry=Retry(delay_ms=9)), _changes([path], **settings)).retry
-
-
-@pytest.mark.parametrize("seconds", [0, 60, 61, 30 * 86_400])
-def test_allowed_cache_ttls(seconds: int) -> None:
-    """Zero, and whole seconds from a minute to thirty days."""
-    assert {("cache_ttl_s",): seconds} == _changes(["cache_ttl"], cache_ttl=_duration(seconds))
-
-
-@pytest.mark.parametrize("seconds", [0.001, 1, 59, 59.999, 60.5, 30 * 86_400 + 1, -1, -60, -0.5])
-def test_other_cache_ttls_are_refused(seconds: float) -> None:
-    """Just outside the bounds, fractions and negative ones are errors that name the setting."""
-    assert "settings.cache_ttl" == _refused(["cache_ttl"], cache_ttl=_duration(seconds))
-
-
-@pytest.mark.parametrize(
-    ("path", "settings", "param"),
-    [
-        ("retry", {"retry": gateway_pb2.Retry(max_attempts=6)}, "settings.retry.max_attempts"),
-        ("retry.max_attempts", {"retry": gateway_pb2.Retry(max_attempts=-1)}, "settings.retry.max_attempts"),
-        ("retry", {"retry": gateway_pb2.Retry(delay=_duration(60.001))}, "settings.retry.delay"),
-        ("retry.delay", {"retry": gateway_pb2.Retry(delay=_duration(-1))}, "settings.retry.delay"),
-        ("retry", {"retry": gateway_pb2.Retry(backoff=9)}, "settings.retry.backoff"),  # type: ignore[arg-type]  # the wire allows it
-        ("timeouts", {"timeouts": gateway_pb2.Timeouts(idle=_duration(0))}, "settings.timeouts.idle"),
-        (
-            "timeouts.total",
-            {"timeouts": gateway_pb2.Timeouts(total=_duration(86_401))},
-            "settings.timeouts.total",
-        ),
-        (
-            "timeouts.connect",
-            {"timeouts": gateway_pb2.Timeouts(connect=_duration(-5))},
-            "settings.timeouts.connect",
-        ),
-        ("on_disconnect", {"on_disconnect": 9}, "settings.on_disconnect"),
-        ("nope", {}, "update_mask"),
-        ("", {}, "update_mask"),
-        ("*", {}, "update_mask"),
-        ("cacheTtl", {}, "update_mask"),
-        ("timeouts.nope", {}, "update_mask"),
-        ("authentication.x", {}, "update_mask"),
-        ("cache_ttl_s", {}, "update_mask"),
-    ],
-)
-def test_other_values_and_paths_are_refused(path: str, settings: dict[str, object], param: str) -> None:
-    """Each error names what is wrong."""
-    assert param == _refused(["authentication", path], **settings)
-
-
-def test_an_empty_mask_is_refused() -> None:
-    """Nothing to change is a mistake of the caller, not a change of everything."""
-    assert "update_mask" == _refused([], authentication=True)
-
-
-def test_what_the_mask_does_not_name_is_not_looked_at() -> None:
-    """A wrong value outside the mask does no harm."""
-    assert {("byok_only",): True} == _changes(["byok_only"], byok_only=True, cache_ttl=_duration(1))
+    assert (Reason.INVALID_REQUEST, "settings") == (caught.value.reason, caught.value.metadata["param"])
 
 
 def test_a_gateway_as_a_message() -> None:
     """What is as if it were absent is absent, and times are exact."""
-    found = convert.gateway(
-        Gateway(account_id="acme", id="g", settings=GatewaySettings(), created_at=NOW, updated_at=NOW)
-    )
+    found = gateways.gateway(_managed(GatewaySettings(), Documents(dlp='{"x":1}', stripe="{}")))
     expected = gateway_pb2.GatewaySettings(
         authentication=True,
         collect_logs=True,
         collect_payloads=True,
         on_disconnect=gateway_pb2.DISCONNECT_POLICY_CANCEL,
+        rate_limit_technique=gateway_pb2.RATE_LIMIT_TECHNIQUE_FIXED,
+        log_management=10_000_000,
+        log_management_strategy=gateway_pb2.LOG_MANAGEMENT_STRATEGY_DELETE_OLDEST,
+        workers_ai_billing_mode="postpaid",
+        dlp_json='{"x":1}',
+        stripe_json="{}",
     )
 
-    assert ("acme", "g", expected) == (found.account_id, found.id, found.settings)
+    assert ("acme", "g", "i", expected) == (found.account_id, found.id, found.internal_id, found.settings)
     assert (NOW, NOW) == (found.create_time.ToDatetime(tzinfo=UTC), found.update_time.ToDatetime(tzinfo=UTC))
+
+
+@given(SETTINGS)
+def test_a_plan_says_only_what_is_acted_on(settings: GatewaySettings) -> None:
+    """What is only for those who manage gateways does not go along with every plan."""
+    said = {field.name for field, _ in gateways.plan_settings(settings).ListFields()}
+
+    assert said <= {
+        "authentication", "cache_ttl", "collect_logs", "collect_payloads", "timeouts", "retry",
+        "on_disconnect", "strict_translation", "byok_only", "zdr",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kept", "applies"), [(0, 0), (1, 60), (60, 60), (3600, 3600), (2592001, 2592000)])
+def test_a_plan_has_the_time_to_live_that_applies(kept: int, applies: int) -> None:
+    """Answers are kept for a minute to thirty days, whatever was set."""
+    assert applies == gateways.plan_settings(GatewaySettings(cache_ttl_s=kept)).cache_ttl.seconds
+
+
+@pytest.mark.parametrize(
+    ("byok_only", "wholesale", "applies"),
+    [
+        (False, None, False),
+        (True, None, True),
+        (False, False, True),
+        (False, True, False),
+        (True, True, True),
+    ],
+)
+def test_a_plan_says_whose_keys_are_used(byok_only: bool, wholesale: bool | None, applies: bool) -> None:  # noqa: FBT001 - a table's columns
+    """Either of two settings keeps the operator's keys out."""
+    settings = GatewaySettings(byok_only=byok_only, wholesale=wholesale)
+
+    assert applies is gateways.plan_settings(settings).byok_only
 
 
 def test_a_plan_as_a_message() -> None:
@@ -256,7 +283,7 @@ def test_a_plan_as_a_message() -> None:
         steps=(Step(provider="openai", model="gpt-4o"), Step(provider="local", model=None)),
         settings=GatewaySettings(cache_ttl_s=60),
     )
-    found = convert.planned(plan, reuse_for_s=60, grace_s=0.25, generation=7, scope="acme")
+    found = plans.planned(plan, reuse_for_s=60, grace_s=0.25, generation=7, scope="acme")
 
     assert [("openai", "gpt-4o"), ("local", "")] == [(step.provider, step.model) for step in found.steps]
     assert (60_000, 250, 7, "acme", 60) == (
@@ -272,7 +299,7 @@ def test_a_plan_as_a_message() -> None:
 def test_a_plan_without_steps_is_not_reused() -> None:
     """What a stranger gets is kept by nobody: they choose what it would be kept under."""
     plan = Plan(steps=(), settings=GatewaySettings())
-    found = convert.planned(plan, reuse_for_s=60, grace_s=300, generation=7, scope="acme")
+    found = plans.planned(plan, reuse_for_s=60, grace_s=300, generation=7, scope="acme")
 
     assert (0, 0) == (found.lifetime.reuse_for.ToNanoseconds(), found.lifetime.grace.ToNanoseconds())
 
@@ -301,7 +328,7 @@ def test_a_plan_without_steps_is_not_reused() -> None:
 )
 def test_requests_are_read(message: pb.PlanRequest, expected: PlanRequest) -> None:
     """A request is compat or native; a missing model is left for the plan to refuse."""
-    assert expected == convert.plan_request(message)
+    assert expected == plans.plan_request(message)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +343,6 @@ def test_requests_are_read(message: pb.PlanRequest, expected: PlanRequest) -> No
 def test_contradictions_are_refused(message: pb.PlanRequest, param: str) -> None:
     """What no edge should send is a malformed request."""
     with pytest.raises(GatewayError) as caught:
-        convert.plan_request(message)
+        plans.plan_request(message)
 
     assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])

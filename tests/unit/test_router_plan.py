@@ -12,21 +12,31 @@ from hypothesis import strategies as st
 
 from headrace.common.v1 import caller_pb2, http_pb2
 from headrace.router.v1 import router_service_pb2 as pb
+from kit.audit import Actor
 from kit.clock import SystemClock
 from kit.errors import GatewayError, Reason
 from kit.generation import WatchHub
 from services.router.config import RouterConfig
 from services.router.core.custom_provider import CustomProvider
-from services.router.core.gateway import Gateway, GatewaySettings, absent, is_gateway_id
+from services.router.core.gateway import Gateway, absent, is_gateway_id
 from services.router.core.plan import Catalogue, PlanRequest, Step, own_provider, plan
-from services.router.server import RouterServicer
-from tests.fakes.gateway_store import MemoryGatewayStore
+from services.router.core.settings import GatewaySettings
+from services.router.server.plans import RouterServicer
+from tests.fakes.gateway_store import MemoryPlanGateways, MemoryPlanProviders
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CATALOGUE = Catalogue(providers=frozenset({"openai", "anthropic", "local"}))
-GATEWAY = Gateway(account_id="acme", id="default", settings=GatewaySettings(), created_at=NOW, updated_at=NOW)
+GATEWAY = Gateway(
+    account_id="acme",
+    id="default",
+    internal_id="i",
+    settings=GatewaySettings(),
+    created_at=NOW,
+    updated_at=NOW,
+)
 OWN = CustomProvider(
     account_id="acme",
+    id="p",
     slug="mine",
     base_url="https://llm.example/v1",
     name="Mine",
@@ -193,15 +203,16 @@ def test_a_gateway_without_authentication_serves_anybody() -> None:
 
 def test_the_default_gateway_makes_itself_with_what_it_promises() -> None:
     """Authentication and logs on, caching and retries off."""
-    settings = absent("acme", "default", NOW).settings
+    settings = absent("acme", "default", NOW, internal_id="i").settings
 
-    assert (True, True, True, 0, 1, False) == (
+    assert (True, True, True, 0, None, False, 0) == (
         settings.authentication,
         settings.collect_logs,
         settings.collect_payloads,
         settings.cache_ttl_s,
         settings.retry.max_attempts,
         settings.byok_only,
+        settings.rate_limit,
     )
 
 
@@ -209,7 +220,7 @@ def test_the_default_gateway_makes_itself_with_what_it_promises() -> None:
 def test_no_other_gateway_makes_itself(name: str) -> None:
     """An unknown gateway is an error that names it."""
     with pytest.raises(GatewayError) as caught:
-        absent("acme", name, NOW)
+        absent("acme", name, NOW, internal_id="i")
 
     assert (Reason.GATEWAY_NOT_FOUND, {"gateway_id": name}) == (caught.value.reason, caught.value.metadata)
 
@@ -266,12 +277,12 @@ async def test_planning_never_fails_in_another_way(
     request: pb.PlanRequest, *, demands: bool, providers: frozenset[str]
 ) -> None:
     """Any request gets a plan or a showable `GatewayError`, and no steps where a token is missing."""
-    store = MemoryGatewayStore()
+    store = MemoryPlanGateways()
     mine = replace(GATEWAY, id="mine", settings=GatewaySettings(authentication=demands))
-    await store.ensure(mine)
+    await store.ensure(mine, Actor())
     servicer = RouterServicer(
         store=store,
-        custom_providers=store.custom_providers,
+        custom_providers=MemoryPlanProviders(),
         hub=WatchHub(1),
         catalogue=Catalogue(providers=providers),
         config=RouterConfig(),
@@ -289,3 +300,23 @@ async def test_planning_never_fails_in_another_way(
     assert bool(answer.steps) == bool(answer.lifetime.reuse_for.ToNanoseconds())
     assert answer.lifetime.scope == request.caller.account_id
     assert set(store.gateways) <= {("acme", "mine"), (request.caller.account_id, "default")}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("grok", True),
+        ("xai", True),
+        ("custom-ops", True),
+        ("custom-mine", True),
+        ("custom-other", False),
+        ("mine", False),
+        ("custom-", False),
+        ("", False),
+    ],
+)
+def test_which_providers_can_be_asked(name: str, known: bool) -> None:  # noqa: FBT001 - a table's column
+    """Those of the catalogue by each of their names, and the account's own by theirs."""
+    catalogue = Catalogue(providers=frozenset({"grok", "custom-ops"}), aliases={"xai": "grok"})
+
+    assert known is catalogue.knows(name, {"mine"})

@@ -42,6 +42,8 @@ class Verdict(Enum):
     """Nothing: file and row are there."""
     REVOKED = auto()
     """Nothing, but say it: the token in the file was revoked."""
+    ROLLED = auto()
+    """Nothing, but say it: the token was given another secret than the one in the file."""
     FILE_GONE = auto()
     """Nothing, but say it: the file was taken away; the row stays as it is."""
 
@@ -83,14 +85,19 @@ def decide(situation: Situation) -> Verdict:
     if situation.row is None:
         return Verdict.ADOPT
     token = situation.row.token
-    if not hmac.compare_digest(digest(text), situation.row.hash):
+    good = hmac.compare_digest(digest(text), situation.row.hash)
+    if not good and token.updated_at == token.created_at:
         raise FirstTokenError(
             f"The token in {situation.path} is not the one that was made as {token.id}: "
             "restore the file, or move it away and start again."
         )
-    if token.account_id != situation.account_id:
+    owner = token.owner
+    if owner.account_id != situation.account_id:
+        whose = f"the account {owner.account_id!r}" if owner.account_id else f"the user {owner.user_id!r}"
         raise FirstTokenError(
-            f"The token in {situation.path} belongs to the account {token.account_id!r}, "
+            f"The token in {situation.path} belongs to {whose}, "
             f"but HEADRACE_ACCOUNT is {situation.account_id!r}: set that back, or move the file away."
         )
-    return Verdict.READY if token.revoked_at is None else Verdict.REVOKED
+    if token.revoked_at is not None:
+        return Verdict.REVOKED
+    return Verdict.READY if good else Verdict.ROLLED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from headrace.auth.v1 import auth_service_pb2
+from headrace.auth.v1 import token_pb2
 from headrace.common.v1 import caller_pb2, http_pb2
 from kit.errors import GatewayError, Reason
 from kit.providers import canonical
@@ -75,7 +75,8 @@ class Models:
         principal = await self._access.require(
             account_id,
             headers.gateway_token or headers.own_token,
-            auth_service_pb2.PERMISSION_AI_GATEWAY_RUN,
+            token_pb2.PERMISSION_AI_GATEWAY_RUN,
+            address=headers.client_address,
         )
         check_gateway(principal, gateway_id)
         caller = caller_pb2.Caller(account_id=account_id, gateway_id=gateway_id, token_id=principal.token_id)

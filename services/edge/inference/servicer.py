@@ -16,6 +16,7 @@ from headrace.inference.v1 import inference_service_pb2 as pb
 from headrace.inference.v1 import inference_service_pb2_grpc
 from kit.errors import GatewayError, Reason
 from services.edge import headers as names
+from services.edge.client_address import of_call
 from services.edge.headers import RequestHeaders, read
 from services.edge.inference import convert
 from services.edge.inference.sinks import CollectingSink, QueueSink
@@ -40,10 +41,13 @@ _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """Answers typed calls."""
 
-    def __init__(self, pipeline: Pipeline, models: Models, *, account: str) -> None:
+    def __init__(
+        self, pipeline: Pipeline, models: Models, *, account: str, trust_network: bool = False
+    ) -> None:
         self._pipeline = pipeline
         self._models = models
         self._account = account
+        self._trust_network = trust_network
 
     async def Chat(self, request: pb.ChatRequest, context: Any) -> pb.ChatResponse:
         """Answer a conversation."""
@@ -83,7 +87,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         """List models that can be asked for."""
         found = await self._models.names(
-            request.account_id or self._account, request.gateway_id or "default", _headers(context)
+            request.account_id or self._account, request.gateway_id or "default", self._headers(context)
         )
         return pb.ListModelsResponse(models=found)
 
@@ -113,7 +117,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> Exchange:
         if not request.model:
             raise GatewayError(Reason.INVALID_REQUEST, "model must not be empty.", param="model")
-        headers = _headers(context)
+        headers = self._headers(context)
         headers.content_type = "application/grpc"
         kind = "chat/completions" if dialect == http_pb2.DIALECT_OPENAI_CHAT else "embeddings"
         return Exchange(
@@ -129,13 +133,17 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             headers=headers,
         )
 
-
-def _headers(context: Any) -> RequestHeaders:
-    return read(
-        (key.encode("ascii"), value if isinstance(value, bytes) else value.encode("utf-8"))
-        for key, value in context.invocation_metadata() or ()
-        if not key.startswith(_NOT_HEADERS) and key not in ("content-type", "user-agent")
-    )
+    def _headers(self, context: Any) -> RequestHeaders:
+        headers = read(
+            (key.encode("ascii"), value if isinstance(value, bytes) else value.encode("utf-8"))
+            for key, value in context.invocation_metadata() or ()
+            if key == names.CLIENT_ADDRESS
+            or (not key.startswith(_NOT_HEADERS) and key not in ("content-type", "user-agent"))
+        )
+        headers.client_address = of_call(
+            context.peer(), headers.client_address, trust_network=self._trust_network
+        )
+        return headers
 
 
 def _told(headers: HeaderList) -> tuple[tuple[str, str], ...]:

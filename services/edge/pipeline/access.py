@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_pb2
 from headrace.common.v1 import caller_pb2, http_pb2
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
 from kit import tokens
 from kit.decisions import DecisionCache, Fetched
 from kit.errors import GatewayError, Reason
 from kit.providers import canonical
+from services.edge.client_address import allowed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -34,10 +35,20 @@ Plan = router_service_pb2.PlanResponse
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request that may go on: on whose behalf, and by which plan."""
+    """
+    A request that may go on.
+
+    Attributes:
+        caller: On whose behalf.
+        plan: By which plan.
+        may_spend: Whether keys other than the request's own may be used for it.
+        restrictions: What its token is narrowed to. None: it has none.
+    """
 
     caller: caller_pb2.Caller
     plan: Plan
+    may_spend: bool
+    restrictions: token_pb2.Restrictions | None
 
 
 class Access:
@@ -84,6 +95,8 @@ class Access:
             except GatewayError as error:
                 # Whether a token is needed at all is the gateway's setting, so the plan comes first.
                 refusal = error
+        if principal is not None:
+            self.check_address(principal, exchange.headers.client_address)
         token_id = principal.token_id if principal else ""
         caller = caller_pb2.Caller(
             account_id=exchange.account_id, gateway_id=exchange.gateway_id, token_id=token_id
@@ -96,9 +109,15 @@ class Access:
         if plan.settings.authentication:
             if principal is None:
                 raise refusal or GatewayError(Reason.UNAUTHENTICATED, "Unauthorized")
+            if not _may_run(principal):
+                raise _lacks(token_pb2.PERMISSION_AI_GATEWAY_RUN)
+        if principal is not None:
+            # A token that is presented where none is needed is narrowed all the same.
             for step in plan.steps:
                 _check(principal, exchange, step)
-        return Admission(caller, plan)
+        # Who need not say who they are bring their own key.
+        may_spend = principal is not None and _may_run(principal)
+        return Admission(caller, plan, may_spend, principal.restrictions if principal else None)
 
     async def authenticate(self, account_id: str, token: str) -> Principal:
         """
@@ -118,10 +137,16 @@ class Access:
         return await self._principals.get((account_id, digest), fetch)
 
     async def require(
-        self, account_id: str, token: str, permission: auth_service_pb2.Permission.ValueType
+        self, account_id: str, token: str, permission: token_pb2.Permission.ValueType, *, address: str
     ) -> Principal:
         """
-        Admit a request of the management plane.
+        Admit a request that needs a token whatever the gateway's settings.
+
+        Args:
+            account_id: Account that it concerns.
+            token: The token that it presents.
+            permission: What the token must allow.
+            address: Where the request comes from.
 
         Raises:
             GatewayError: UNAUTHENTICATED, PERMISSION_DENIED, or auth is away.
@@ -131,7 +156,28 @@ class Access:
         principal = await self.authenticate(account_id, token)
         if permission not in principal.permissions:
             raise _lacks(permission)
+        self.check_address(principal, address)
         return principal
+
+    def check_address(self, principal: Principal, address: str) -> None:
+        """
+        Check that a token may be used from where a request comes from.
+
+        Args:
+            principal: Whose token.
+            address: Where the request comes from. Empty, as it is when that cannot be known, is nowhere that
+                a narrowed token may be used from.
+
+        Raises:
+            GatewayError: PERMISSION_DENIED.
+        """
+        narrowed = principal.restrictions
+        if (narrowed.addresses or narrowed.forbidden_addresses) and not allowed(
+            address, narrowed.addresses, narrowed.forbidden_addresses
+        ):
+            raise GatewayError(
+                Reason.PERMISSION_DENIED, "This token may not be used from this address.", resource="address"
+            )
 
     async def _plan(self, exchange: Exchange, caller: caller_pb2.Caller) -> Plan:
         key = (
@@ -173,9 +219,11 @@ class Access:
             yield event.invalidation
 
 
+def _may_run(principal: Principal) -> bool:
+    return token_pb2.PERMISSION_AI_GATEWAY_RUN in principal.permissions
+
+
 def _check(principal: Principal, exchange: Exchange, step: router_service_pb2.Step) -> None:
-    if auth_service_pb2.PERMISSION_AI_GATEWAY_RUN not in principal.permissions:
-        raise _lacks(auth_service_pb2.PERMISSION_AI_GATEWAY_RUN)
     narrowed = principal.restrictions
     if not (narrowed.gateway_ids or narrowed.providers or narrowed.models):
         return
@@ -222,6 +270,6 @@ def _may_not_use(what: str, name: str) -> GatewayError:
     )
 
 
-def _lacks(permission: auth_service_pb2.Permission.ValueType) -> GatewayError:
-    name = auth_service_pb2.Permission.Name(permission).removeprefix("PERMISSION_").lower()
+def _lacks(permission: token_pb2.Permission.ValueType) -> GatewayError:
+    name = token_pb2.Permission.Name(permission).removeprefix("PERMISSION_").lower()
     return GatewayError(Reason.PERMISSION_DENIED, f"This token lacks the permission {name}.", permission=name)

@@ -35,6 +35,7 @@ _CHOOSING = frozenset(
         "x-fal-target-url",
     }
 )  # fmt: skip
+_NOBODYS = hashlib.sha256(b"").digest()
 _CHOOSING_PREFIX = "x-amzn-bedrock-"
 # What SDKs and tools accept that choose nothing.
 _ANY_FORMAT = frozenset({b"*/*", b"application/json"})
@@ -64,11 +65,11 @@ class Caching:
         step = admission.plan.steps[0]
         request = cache_service_pb2.LookupRequest(
             caller=admission.caller,
-            custom_key=exchange.options.cache_key,
+            custom_key=_custom_key(exchange, admission),
             provider=step.provider,
             model=step.model,
             endpoint=_endpoint(exchange, step, strict=exchange.strict(admission.plan.settings)),
-            credential_digest=_credential_digest(exchange),
+            credential_digest=_credential_digest(exchange, admission),
             body=exchange.body,
             read=not exchange.options.skip_cache,
         )
@@ -130,12 +131,36 @@ def _endpoint(exchange: Exchange, step: router_service_pb2.Step, *, strict: bool
             lines.append(f"{name}: {value.decode('latin-1')}")
     if strict:
         lines.append(names.STRICT)
+    if alias := exchange.options.byok_alias:
+        # Whose account at the provider it is may change what is answered.
+        lines.append(f"{names.BYOK_ALIAS}: {alias}")
     if step.HasField("custom"):
         # The account may have its provider call another address by now.
         lines.append(hashlib.sha256(step.custom.SerializeToString(deterministic=True)).hexdigest())
     return "\n".join(lines)
 
 
-def _credential_digest(exchange: Exchange) -> bytes:
+def _custom_key(exchange: Exchange, admission: Admission) -> str | None:
+    """
+    Give the name that the client chose for an answer, if it did.
+
+    Under a name alone an answer of any model is found, paid for by anybody. So those who are not known, and
+    those whose tokens are for some models only, have names of their own; no header's value holds a line feed.
+    """
+    name, narrowed = exchange.options.cache_key, admission.restrictions
+    if name is None:
+        return None
+    if not admission.may_spend:
+        return f"{name}\n"
+    if narrowed is not None and (narrowed.providers or narrowed.models):
+        found = repr((sorted(narrowed.providers), sorted(narrowed.models)))
+        return f"{name}\n{hashlib.sha256(found.encode()).hexdigest()}"
+    return name
+
+
+def _credential_digest(exchange: Exchange, admission: Admission) -> bytes:
+    """Tell apart who pays. Whoever brings no key and may spend no other's sees nothing that was paid for."""
     values = [value for name, value in exchange.headers.forwarded if name in tokens.CREDENTIAL_HEADERS]
-    return hashlib.sha256(b"\0".join(values)).digest() if values else b""
+    if values:
+        return hashlib.sha256(b"\0".join(values)).digest()
+    return b"" if admission.may_spend else _NOBODYS

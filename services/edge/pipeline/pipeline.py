@@ -209,6 +209,8 @@ class Pipeline:
         for index, step in enumerate(steps):
             progress.step, progress.provider, progress.target_model = index, step.provider, step.model
             request = self._invoke_request(exchange, admission.caller, admission.plan.settings, step)
+            if not admission.may_spend:
+                request.credential.request_only = True
             if step.provider != steps[0].provider:
                 _without_credentials(request)
             attempt = Attempt(
@@ -261,9 +263,10 @@ class Pipeline:
             request.custom.CopyFrom(step.custom)
         if exchange.upload is not None and exchange.upload.length is not None:
             request.headers.add(name="content-length", value=str(exchange.upload.length).encode())
-        if options.byok_alias or settings.byok_only:
+        if options.byok_alias:
             request.credential.alias = options.byok_alias
-            request.credential.request_only = settings.byok_only
+        if settings.byok_only or options.no_wholesale or _sells_nothing(settings):
+            request.credential.no_operator = True
         timeouts = step.timeouts if step.HasField("timeouts") else settings.timeouts
         if timeouts.ByteSize():
             request.timeouts.CopyFrom(timeouts)
@@ -278,6 +281,10 @@ class Pipeline:
         progress.finished = True
         self._recorder.finish(exchange, progress)
         self._observe(exchange, progress)
+
+
+def _sells_nothing(settings: gateway_pb2.GatewaySettings) -> bool:
+    return settings.HasField("wholesale") and not settings.wholesale
 
 
 def _without_credentials(request: provider_service_pb2.InvokeRequest) -> None:

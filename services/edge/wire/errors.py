@@ -18,7 +18,7 @@ from kit.errors import GatewayError, Reason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HTTP", "HttpError", "body", "management_body", "stream_event"]
+__all__ = ["HTTP", "HttpError", "body", "stream_event"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ HTTP: Mapping[Reason, HttpError] = {
     Reason.CONFLICT: HttpError(409, 7001, _INVALID),
     Reason.UNSUPPORTED: HttpError(400, 7001, _INVALID),
     Reason.CREDENTIAL_MISSING: HttpError(400, 2009, _AUTHENTICATION),
+    Reason.ALIAS_NOT_FOUND: HttpError(400, 2040, _INVALID),
     Reason.RATE_LIMITED: HttpError(429, 2003, _RATE),
     Reason.SPEND_LIMITED: HttpError(429, 2041, _RATE),
     Reason.ALL_STEPS_FAILED: HttpError(502, 2005, _API),
@@ -110,15 +111,6 @@ def body(error: GatewayError, dialect: http_pb2.Dialect.ValueType, *, status: in
     if dialect != http_pb2.DIALECT_NATIVE:
         envelope["error"] = _openai(error)
     return orjson.dumps(envelope)
-
-
-def management_body(error: GatewayError) -> bytes:
-    """Give the body of an error answer on the management plane."""
-    http = HTTP[error.reason]
-    entry: dict[str, Any] = {"code": http.code, "message": error.message}
-    if "param" in error.metadata:
-        entry["path"] = error.metadata["param"].split(".")
-    return orjson.dumps({"success": False, "errors": [entry], "messages": [], "result": None})
 
 
 def stream_event(error: GatewayError, dialect: http_pb2.Dialect.ValueType) -> bytes | None:

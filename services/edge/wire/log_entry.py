@@ -7,11 +7,11 @@ names of `headrace.ledger.v1.LogEntry`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
+from services.edge.wire.moment import iso
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -26,7 +26,7 @@ def summary(entry: log_entry_pb2.LogEntry) -> dict[str, Any]:
     usage = entry.usage
     return {
         "id": entry.id,
-        "created_at": _time(entry),
+        "created_at": iso(entry.create_time),
         "provider": entry.provider,
         "model": entry.response_model or entry.target_model,
         "requested_model": entry.requested_model,
@@ -49,6 +49,8 @@ def summary(entry: log_entry_pb2.LogEntry) -> dict[str, Any]:
         "event_id": entry.event_id,
         "user_agent": entry.user_agent,
         "authentication": bool(entry.caller.token_id),
+        "feedback": _optional(entry, "feedback"),
+        "score": _optional(entry, "score"),
     }
 
 
@@ -73,11 +75,6 @@ def detail(entry: log_entry_pb2.LogEntry, payload: log_entry_pb2.Payload | None)
         shown["response_head"] = payload.response.decode("utf-8", "replace")
         shown["response_head_complete"] = payload.response_complete
     return shown
-
-
-def _time(entry: log_entry_pb2.LogEntry) -> str:
-    moment = datetime.fromtimestamp(entry.create_time.seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{entry.create_time.nanos // 1_000_000:03d}Z"
 
 
 def _usage(usage: usage_pb2.Usage) -> dict[str, Any]:

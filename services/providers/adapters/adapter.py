@@ -72,6 +72,10 @@ class Adapter(Protocol):
         """Host that is called."""
         ...
 
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call needs nobody else's key: it brings its own, or there is none to be had."""
+        ...
+
     async def exchange(self, call: Call) -> Exchange:
         """
         Make the request to send from what is asked.
@@ -143,7 +147,7 @@ def native_exchange(
     """
     assert call.native is not None
     credential = credential_headers(call, provider.auth, operator_key=operator_key, provider=provider.slug)
-    # An operator's key does not go beside whatever the client put into the headers for keys.
+    # A key of ours does not go beside whatever the client put into the headers for keys.
     kept = request_headers(call.headers, drop=tokens.CREDENTIAL_HEADERS if credential else _NOTHING)
     if provider.target_header:
         kept = [pair for pair in kept if pair[0] != provider.target_header]

@@ -13,6 +13,7 @@ from kit.telemetry import names
 from services.providers.adapters.adapter import native_exchange, outgoing_headers, read_own_error, unsupported
 from services.providers.adapters.translated import CLIENTS, translate
 from services.providers.call import Call, ClientDialect, ErrorAnswer, Exchange, Reading
+from services.providers.credentials import brings_key
 from services.providers.dialects.answer import Answer, load_object
 from services.providers.dialects.anthropic import same as anthropic_messages
 from services.providers.dialects.anthropic.errors import write_error
@@ -58,6 +59,10 @@ class AnthropicAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

@@ -16,6 +16,7 @@ from services.providers.adapters.adapter import native_exchange
 from services.providers.adapters.openai import OpenAIAdapter
 from services.providers.adapters.places import NativePlace
 from services.providers.call import ClientDialect
+from services.providers.credentials import brings_key
 from services.providers.endpoint import Endpoint, check_target
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class AzureAdapter:
     def host(self) -> str:
         """Host that is called, as far as it does not depend on the call."""
         return (self._override.host if self._override else None) or "openai.azure.com"
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

@@ -33,7 +33,7 @@ from services.providers.adapters.aws_keys import (
 from services.providers.adapters.bedrock_native import BedrockNative, read_aws_error, runtime_host
 from services.providers.adapters.translated import is_chat, translate, translate_fetching
 from services.providers.call import ClientDialect, ErrorAnswer, Exchange, Reading
-from services.providers.credentials import credential_headers
+from services.providers.credentials import brings_key, check_stored, credential_text
 from services.providers.dialects.answer import Answer, load_object
 from services.providers.dialects.converse.embeddings import read_embeddings, write_embeddings_request
 from services.providers.dialects.converse.families import base_model, region_of
@@ -87,8 +87,8 @@ class BedrockAdapter:
 
     Args:
         provider: The row.
-        settings: An address of the operator's takes the place of every region's; the key is an API key, or an
-            access key as JSON.
+        settings: An address of the operator's takes the place of every region's; keys are API keys, or
+            access keys as JSON.
         config: Limits.
         fetcher: Gets media that Converse takes as bytes only; None: such a request is refused.
 
@@ -123,6 +123,12 @@ class BedrockAdapter:
     def host(self) -> str:
         """Host that is called, as far as it does not depend on the call."""
         return (self._override.host if self._override else None) or runtime_host(self._region)
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key, or is signed where that opens something."""
+        if call.dialect is ClientDialect.NATIVE and self._native.is_signed(call):
+            return True
+        return brings_key(_unsigned(call), self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""
@@ -241,26 +247,17 @@ class BedrockAdapter:
 
     def _key(self, call: Call) -> AwsKeys | str:
         """
-        Find whose key is used: the request's own API key, or the operator's key of either kind.
+        Find whose key is used: the request's own API key, or a stored or the operator's key of either kind.
 
         Raises:
             GatewayError: CREDENTIAL_MISSING, or INVALID_REQUEST for a key that cannot be one.
         """
-        # A signature of the client's is for a request of its own and opens nothing here.
-        unsigned = [
-            (name, value)
-            for name, value in call.headers
-            if name != "authorization" or not is_signed(value.decode("latin-1"))
-        ]
-        [(_, value)] = credential_headers(
-            replace(call, headers=unsigned, native=None),
-            self._provider.auth,
-            operator_key=self._operator_key,
-            provider=self._provider.slug,
+        slug = self._provider.slug
+        text = credential_text(
+            _unsigned(call), self._provider.auth, operator_key=self._operator_key, provider=slug
         )
-        text = value.removeprefix(self._provider.auth.prefix)
         try:
-            return read_keys(text) or text
+            return read_keys(text) or check_stored(text.strip(), call, slug)
         except ValueError as error:
             raise GatewayError(
                 Reason.INVALID_REQUEST, f"The key for AWS {error}.", param="authorization"
@@ -282,6 +279,16 @@ class _Head:
 
     def input_tokens(self) -> int | None:
         return header_count(self._headers, INPUT_TOKENS)
+
+
+def _unsigned(call: Call) -> Call:
+    """Leave out a client's signature, which is for a request of its own and opens nothing here."""
+    kept = [
+        (name, value)
+        for name, value in call.headers
+        if name != "authorization" or not is_signed(value.decode("latin-1"))
+    ]
+    return replace(call, headers=kept, native=None)
 
 
 def _anything(part: MediaPart) -> bool:

@@ -73,6 +73,11 @@ class BedrockNative:
         self._max_event_bytes = max_event_bytes
         self._own_regions = own_regions
 
+    def is_signed(self, call: Call) -> bool:
+        """Tell whether the client signed a call, in a header or in the query."""
+        assert call.native is not None
+        return is_signed(_header(call, "authorization")) or f"{_SIGNATURE}=" in call.native.query
+
     def exchange(self, call: Call, key_of: Callable[[Call], AwsKeys | str]) -> Exchange:
         """
         Make the request to send.
@@ -85,9 +90,8 @@ class BedrockNative:
             GatewayError: INVALID_REQUEST, CREDENTIAL_MISSING or METHOD_NOT_ALLOWED.
         """
         service, region, place = self._place(call)
-        authorization = _header(call, "authorization")
-        if is_signed(authorization) or f"{_SIGNATURE}=" in place.url.raw_query_string:
-            made = self._forwarded(call, place, authorization)
+        if self.is_signed(call):
+            made = self._forwarded(call, place, _header(call, "authorization"))
         else:
             made = self._made(_with_key(call, place.url, service, region, key_of(call)), place)
         return self._metered(made, call, place) if service == _RUNTIME else made

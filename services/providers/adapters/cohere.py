@@ -17,6 +17,7 @@ from services.providers.adapters.adapter import (
 from services.providers.adapters.places import native_place
 from services.providers.adapters.translated import is_chat, translate
 from services.providers.call import ClientDialect, Exchange, Reading
+from services.providers.credentials import brings_key
 from services.providers.dialects.cohere import embeddings, rerank
 from services.providers.dialects.cohere.native import native_stream, read_native_answer
 from services.providers.dialects.cohere.side import TARGET
@@ -75,6 +76,10 @@ class CohereAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

@@ -22,6 +22,7 @@ from services.providers.adapters.google import (
 from services.providers.adapters.places import NativePlace, native_place
 from services.providers.adapters.translated import is_chat, translate_fetching
 from services.providers.call import ClientDialect, Exchange, NativeTarget, Reading
+from services.providers.credentials import brings_key
 from services.providers.dialects.embeddings import read_openai_embeddings_request
 from services.providers.dialects.gemini import embeddings
 from services.providers.dialects.gemini.target_side import gemini_target, wanted_media
@@ -80,6 +81,10 @@ class GeminiAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

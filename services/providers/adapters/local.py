@@ -35,10 +35,18 @@ class LocalAdapter(OpenAIAdapter):
         super().__init__(provider, Endpoint(engine.base_url), engine.api_key, config)
         self._engine = engine
 
+    def brings_key(self, call: Call) -> bool:
+        """Return True: the engine's own key is used, whatever a call brings."""
+        del call
+        return True
+
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send. Clients send some key or other because their SDK wants one."""
         headers = [pair for pair in call.headers if pair[0] not in tokens.CREDENTIAL_HEADERS]
-        return await super().exchange(replace(call, headers=headers, request_only=False, alias=""))
+        own = replace(
+            call, headers=headers, request_only=False, alias="", no_operator=False, unified=True, stored=None
+        )
+        return await super().exchange(own)
 
     async def models(self) -> list[ModelRow] | None:
         """Return the models that the engine found."""

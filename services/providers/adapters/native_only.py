@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.providers.adapters.adapter import native_exchange, unsupported
 from services.providers.call import ClientDialect
+from services.providers.credentials import brings_key
 
 if TYPE_CHECKING:
     from kit.secret import Secret
@@ -36,6 +37,10 @@ class NativeOnlyAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

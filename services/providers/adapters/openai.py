@@ -13,6 +13,7 @@ from kit.telemetry import names
 from services.providers.adapters.adapter import native_exchange, outgoing_headers, read_own_error, unsupported
 from services.providers.adapters.translated import is_chat, translate
 from services.providers.call import Call, ClientDialect, ErrorAnswer, Exchange, Reading
+from services.providers.credentials import brings_key
 from services.providers.dialects import openai_embeddings, openai_other
 from services.providers.dialects.openai_chat import same as openai_chat
 from services.providers.dialects.openai_chat.models import lacks_chat, prefers_responses
@@ -66,6 +67,10 @@ class OpenAIAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

@@ -33,6 +33,11 @@ class UnaddressedAdapter:
         """Nothing is called."""
         return ""
 
+    def brings_key(self, call: Call) -> bool:
+        """Return True: nothing can be paid for."""
+        del call
+        return True
+
     async def exchange(self, call: Call) -> NoReturn:
         """Raise INVALID_PROVIDER."""
         del call

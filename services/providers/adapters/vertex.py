@@ -37,7 +37,7 @@ from services.providers.adapters.vertex_places import (
     region_in,
 )
 from services.providers.call import ClientDialect, Exchange, NativeTarget, Reading
-from services.providers.credentials import credential_headers
+from services.providers.credentials import brings_key, check_stored, credential_text
 from services.providers.dialects.anthropic.target_side import anthropic_target
 from services.providers.dialects.embeddings import read_openai_embeddings_request
 from services.providers.dialects.gemini import embeddings
@@ -123,6 +123,10 @@ class VertexAdapter:
     def host(self) -> str:
         """Host that is called, as far as it does not depend on the call."""
         return (self._settings.base_url.host if self._settings.base_url else None) or HOST
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""
@@ -223,8 +227,7 @@ class VertexAdapter:
         target = call.native
         assert target is not None
         check_target(target)
-        key = self._key(call)
-        account = read_account(key)
+        _, account = self._key(call)
         own = (account.region if account else "") or self._settings.region
         # A path without a region is one of the API's that have none.
         endpoint = self._endpoint(region_in(target.path) or own or GLOBAL)
@@ -268,24 +271,20 @@ class VertexAdapter:
             guarded=not endpoint.overridden,
         )
 
-    def _key(self, call: Call) -> str:
+    def _key(self, call: Call) -> tuple[str, ServiceAccount | None]:
         """
-        Return the credential of a call: the request's, else the operator's.
+        Return the credential of a call, the request's, else a stored one, else the operator's, and read it.
 
         Raises:
-            GatewayError: CREDENTIAL_MISSING; there is none.
+            GatewayError: CREDENTIAL_MISSING, there is none; INVALID_REQUEST, it cannot be one.
         """
-        found = credential_headers(
-            replace(call, native=None),
-            self._provider.auth,
-            operator_key=self._settings.api_key,
-            provider=self._provider.slug,
-        )
-        return "".join(value for _, value in found).removeprefix(self._provider.auth.prefix)
+        slug = self._provider.slug
+        text = credential_text(call, self._provider.auth, operator_key=self._settings.api_key, provider=slug)
+        account = read_account(text)
+        return (text, account) if account is not None else (check_stored(text.strip(), call, slug), None)
 
     def _credential(self, call: Call) -> _Credential:
-        key = self._key(call)
-        account = read_account(key)
+        key, account = self._key(call)
         project = (account.project if account else "") or self._settings.project
         region = (account.region if account else "") or self._settings.region
         if not region or not project:

@@ -23,6 +23,7 @@ from services.providers.adapters.openai import OpenAIAdapter
 from services.providers.adapters.places import NativePlace
 from services.providers.adapters.translated import is_chat, translate, translate_fetching
 from services.providers.call import ClientDialect, Exchange, Reading
+from services.providers.credentials import brings_key
 from services.providers.dialects.openai_chat.target_side import chat_target
 from services.providers.dialects.openai_error import openai_error
 from services.providers.dialects.workers_ai import errors
@@ -93,6 +94,10 @@ class WorkersAIAdapter:
     def host(self) -> str:
         """Host that is called."""
         return self._endpoint.host
+
+    def brings_key(self, call: Call) -> bool:
+        """Tell whether a call brings its own key."""
+        return brings_key(call, self._provider.auth)
 
     async def exchange(self, call: Call) -> Exchange:
         """Make the request to send."""

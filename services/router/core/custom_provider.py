@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
-__all__ = ["MOST_PROVIDERS", "PREFIX", "CustomProvider", "checked", "is_slug", "no_such_provider", "too_many"]
+    from services.router.core.page import Page
+
+__all__ = [
+    "MOST_PROVIDERS",
+    "PREFIX",
+    "CustomProvider",
+    "Order",
+    "Query",
+    "checked",
+    "is_slug",
+    "no_such_provider",
+    "slug_taken",
+    "too_many",
+]
 
 # Before the slug, wherever a provider is named.
 PREFIX: Final = "custom-"
@@ -33,6 +47,10 @@ _LONGEST_NAME: Final = 200
 _URL: Final = re.compile(r"[\x21-\x7e]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", re.ASCII)
 _PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", re.ASCII)
+_LONGEST_TEXTS: Final = {"description": 2000, "link": 1024, "curl_example": 8192, "js_example": 8192}
+_MOST_POSITION: Final = 2**31 - 1
+# Examples have lines; what else a terminal would obey has no place in them.
+_TEXT: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
 _MOST_HEADERS: Final = 32
 _LONGEST_VALUE: Final = 4096
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
@@ -49,9 +67,10 @@ _PREFIXES_NOT_SET: Final = ("cf-", "headrace-", "x-envoy-", "x-forwarded-")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomProvider:
-    """An address under a name."""
+    """An address under a name. What comes after the times is for people."""
 
     account_id: str
+    id: str
     slug: str
     base_url: str
     name: str
@@ -59,6 +78,38 @@ class CustomProvider:
     enabled: bool
     created_at: datetime
     updated_at: datetime
+    beta: bool = False
+    description: str = ""
+    link: str = ""
+    curl_example: str = ""
+    js_example: str = ""
+    position: int = 0
+
+
+class Order(StrEnum):
+    """What providers are sorted by."""
+
+    SLUG = "slug"
+    NAME = "name"
+    CREATE_TIME = "create_time"
+    POSITION = "position"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """
+    Which providers to list, and how.
+
+    Attributes:
+        search: What id, name or slug must hold, whatever the case. Empty: anything.
+    """
+
+    page: Page
+    enabled: bool | None = None
+    beta: bool | None = None
+    search: str = ""
+    order: Order = Order.SLUG
+    descending: bool = False
 
 
 def is_slug(text: str) -> bool:
@@ -80,30 +131,32 @@ def checked(provider: CustomProvider, *, taken: Collection[str] = ()) -> CustomP
     """
     if not is_slug(provider.slug):
         raise _invalid(
-            "provider.slug",
+            "slug",
             f"A slug has 1 to {_LONGEST_SLUG} lower-case letters, digits and single hyphens between them.",
         )
     if PREFIX + provider.slug in taken:
-        raise GatewayError(
-            Reason.CONFLICT,
-            f"The operator has a provider of the slug {provider.slug!r}.",
-            param="provider.slug",
-        )
+        raise _taken(f"The operator has a provider of the slug {provider.slug!r}.")
     _check_url(provider.base_url)
+    _check_texts(provider)
     if len(provider.name) > _LONGEST_NAME or not provider.name.isprintable():
-        raise _invalid("provider.name", f"A name has at most {_LONGEST_NAME} printable characters.")
+        raise _invalid("name", f"A name has at most {_LONGEST_NAME} printable characters.")
     _check_headers(provider.headers)
     return provider
 
 
-def no_such_provider(slug: str) -> GatewayError:
+def no_such_provider(provider_id: str) -> GatewayError:
     """Return the error about a provider that the account does not have."""
     return GatewayError(
         Reason.NOT_FOUND,
-        f"The account has no provider of the slug {echo(slug)!r}.",
+        "The account has no such custom provider.",
         resource="custom_provider",
-        id=echo(slug),
+        id=echo(provider_id),
     )
+
+
+def slug_taken(slug: str) -> GatewayError:
+    """Return the error about a slug that another provider of the account has."""
+    return _taken(f"The account has a provider of the slug {echo(slug)!r} already.")
 
 
 def too_many() -> GatewayError:
@@ -111,8 +164,21 @@ def too_many() -> GatewayError:
     return GatewayError(
         Reason.INVALID_REQUEST,
         f"An account has at most {MOST_PROVIDERS} providers of its own.",
-        param="provider",
+        param="slug",
     )
+
+
+def _taken(message: str) -> GatewayError:
+    return GatewayError(Reason.CONFLICT, message, resource="custom_provider", param="slug")
+
+
+def _check_texts(provider: CustomProvider) -> None:
+    for name, most in _LONGEST_TEXTS.items():
+        text: str = getattr(provider, name)
+        if len(text) > most or not _TEXT.fullmatch(text):
+            raise _invalid(name, f"At most {most} characters are taken, and no control characters.")
+    if not -_MOST_POSITION <= provider.position <= _MOST_POSITION:
+        raise _invalid("position", f"A position is from -{_MOST_POSITION} to {_MOST_POSITION}.")
 
 
 def _check_url(text: str) -> None:
@@ -140,22 +206,22 @@ def _check_url(text: str) -> None:
 
 def _check_headers(headers: tuple[tuple[str, bytes], ...]) -> None:
     if len(headers) > _MOST_HEADERS:
-        raise _invalid("provider.headers", f"At most {_MOST_HEADERS} headers are taken.")
+        raise _invalid("headers", f"At most {_MOST_HEADERS} headers are taken.")
     for name, value in headers:
         if not _HEADER_NAME.fullmatch(name):
-            raise _invalid("provider.headers", f"{echo(name)!r} is no name of a header in lower case.")
+            raise _invalid("headers", f"{echo(name)!r} is no name of a header in lower case.")
         if name in tokens.CREDENTIAL_HEADERS:
-            raise _invalid("provider.headers", f"{name} holds a key, which is not kept here.")
+            raise _invalid("headers", f"{name} holds a key, which is not kept here.")
         if name in _NOT_SET or name.startswith(_PREFIXES_NOT_SET):
-            raise _invalid("provider.headers", f"{name} cannot be set.")
+            raise _invalid("headers", f"{name} cannot be set.")
         if len(value) > _LONGEST_VALUE or not _HEADER_VALUE.fullmatch(value):
-            raise _invalid("provider.headers", f"The value of {name} is too long or not printable ASCII.")
+            raise _invalid("headers", f"The value of {name} is too long or not printable ASCII.")
         if tokens.find(value.decode("ascii")):
-            raise _invalid("provider.headers", f"The value of {name} holds a token of the gateway's.")
+            raise _invalid("headers", f"The value of {name} holds a token of the gateway's.")
 
 
 def _bad_url(what: str) -> GatewayError:
-    return _invalid("provider.base_url", f"The base URL {what}.")
+    return _invalid("base_url", f"The base URL {what}.")
 
 
 def _invalid(param: str, message: str) -> GatewayError:

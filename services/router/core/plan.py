@@ -16,10 +16,11 @@ from services.router.core.custom_provider import PREFIX, is_slug
 from services.router.core.echo import echo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from services.router.core.custom_provider import CustomProvider
-    from services.router.core.gateway import Gateway, GatewaySettings
+    from services.router.core.gateway import Gateway
+    from services.router.core.settings import GatewaySettings
 
 __all__ = ["Catalogue", "Plan", "PlanRequest", "Step", "own_provider", "plan"]
 
@@ -57,6 +58,18 @@ class Catalogue:
 
     providers: frozenset[str]
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def knows(self, name: str, own_slugs: Collection[str] = ()) -> bool:
+        """
+        Tell whether a provider of a name can be asked.
+
+        Args:
+            name: Its slug, or another name of it.
+            own_slugs: Slugs of the account's own providers, without prefix.
+        """
+        if self.aliases.get(name, name) in self.providers:
+            return True
+        return name.startswith(PREFIX) and name.removeprefix(PREFIX) in own_slugs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,47 +22,27 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.auth.v1 import token_pb2 as headrace_dot_auth_dot_v1_dot_token__pb2
 from headrace.common.v1 import lifetime_pb2 as headrace_dot_common_dot_v1_dot_lifetime__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/auth/v1/auth_service.proto\x12\x10headrace.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/common/v1/lifetime.proto\"\xb1\x02\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\x0bpermissions\x18\x04 \x03(\x0e\x32\x1c.headrace.auth.v1.Permission\x12\x34\n\x0crestrictions\x18\x05 \x01(\x0b\x32\x1e.headrace.auth.v1.Restrictions\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x0cRestrictions\x12\x13\n\x0bgateway_ids\x18\x01 \x03(\t\x12\x11\n\tproviders\x18\x02 \x03(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\"\xae\x01\n\tPrincipal\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12\x12\n\ntoken_name\x18\x03 \x01(\t\x12\x31\n\x0bpermissions\x18\x04 \x03(\x0e\x32\x1c.headrace.auth.v1.Permission\x12\x34\n\x0crestrictions\x18\x05 \x01(\x0b\x32\x1e.headrace.auth.v1.Restrictions\"8\n\x13\x41uthenticateRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"v\n\x14\x41uthenticateResponse\x12.\n\tprincipal\x18\x01 \x01(\x0b\x32\x1b.headrace.auth.v1.Principal\x12.\n\x08lifetime\x18\x02 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation\"\xd0\x01\n\x12\x43reateTokenRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x31\n\x0bpermissions\x18\x03 \x03(\x0e\x32\x1c.headrace.auth.v1.Permission\x12\x34\n\x0crestrictions\x18\x04 \x01(\x0b\x32\x1e.headrace.auth.v1.Restrictions\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x13\x43reateTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.headrace.auth.v1.Token\x12\x0e\n\x06secret\x18\x02 \x01(\t\"N\n\x11ListTokensRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x12ListTokensResponse\x12\'\n\x06tokens\x18\x01 \x03(\x0b\x32\x17.headrace.auth.v1.Token\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x12RevokeTokenRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\"=\n\x13RevokeTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.headrace.auth.v1.Token*\xa7\x01\n\nPermission\x12\x1a\n\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x1d\n\x19PERMISSION_AI_GATEWAY_RUN\x10\x01\x12\x1e\n\x1aPERMISSION_AI_GATEWAY_READ\x10\x02\x12\x1e\n\x1aPERMISSION_AI_GATEWAY_EDIT\x10\x03\x12\x1e\n\x1aPERMISSION_WORKERS_AI_READ\x10\x04\x32\xb8\x01\n\x0b\x41uthService\x12]\n\x0c\x41uthenticate\x12%.headrace.auth.v1.AuthenticateRequest\x1a&.headrace.auth.v1.AuthenticateResponse\x12J\n\x05Watch\x12\x1e.headrace.auth.v1.WatchRequest\x1a\x1f.headrace.auth.v1.WatchResponse0\x01\x32\x9f\x02\n\x0cTokenService\x12Z\n\x0b\x43reateToken\x12$.headrace.auth.v1.CreateTokenRequest\x1a%.headrace.auth.v1.CreateTokenResponse\x12W\n\nListTokens\x12#.headrace.auth.v1.ListTokensRequest\x1a$.headrace.auth.v1.ListTokensResponse\x12Z\n\x0bRevokeToken\x12$.headrace.auth.v1.RevokeTokenRequest\x1a%.headrace.auth.v1.RevokeTokenResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#headrace/auth/v1/auth_service.proto\x12\x10headrace.auth.v1\x1a\x1cheadrace/auth/v1/token.proto\x1a!headrace/common/v1/lifetime.proto\"\xbf\x01\n\tPrincipal\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x10\n\x08token_id\x18\x02 \x01(\t\x12\x12\n\ntoken_name\x18\x03 \x01(\t\x12\x31\n\x0bpermissions\x18\x04 \x03(\x0e\x32\x1c.headrace.auth.v1.Permission\x12\x34\n\x0crestrictions\x18\x05 \x01(\x0b\x32\x1e.headrace.auth.v1.Restrictions\x12\x0f\n\x07user_id\x18\x06 \x01(\t\"8\n\x13\x41uthenticateRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\"v\n\x14\x41uthenticateResponse\x12.\n\tprincipal\x18\x01 \x01(\x0b\x32\x1b.headrace.auth.v1.Principal\x12.\n\x08lifetime\x18\x02 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation2\xb8\x01\n\x0b\x41uthService\x12]\n\x0c\x41uthenticate\x12%.headrace.auth.v1.AuthenticateRequest\x1a&.headrace.auth.v1.AuthenticateResponse\x12J\n\x05Watch\x12\x1e.headrace.auth.v1.WatchRequest\x1a\x1f.headrace.auth.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.auth.v1.auth_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PERMISSION']._serialized_start=1531
-  _globals['_PERMISSION']._serialized_end=1698
-  _globals['_TOKEN']._serialized_start=126
-  _globals['_TOKEN']._serialized_end=431
-  _globals['_RESTRICTIONS']._serialized_start=433
-  _globals['_RESTRICTIONS']._serialized_end=503
-  _globals['_PRINCIPAL']._serialized_start=506
-  _globals['_PRINCIPAL']._serialized_end=680
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=682
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=738
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=740
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=858
-  _globals['_WATCHREQUEST']._serialized_start=860
-  _globals['_WATCHREQUEST']._serialized_end=874
-  _globals['_WATCHRESPONSE']._serialized_start=876
-  _globals['_WATCHRESPONSE']._serialized_end=947
-  _globals['_CREATETOKENREQUEST']._serialized_start=950
-  _globals['_CREATETOKENREQUEST']._serialized_end=1158
-  _globals['_CREATETOKENRESPONSE']._serialized_start=1160
-  _globals['_CREATETOKENRESPONSE']._serialized_end=1237
-  _globals['_LISTTOKENSREQUEST']._serialized_start=1239
-  _globals['_LISTTOKENSREQUEST']._serialized_end=1317
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=1319
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=1405
-  _globals['_REVOKETOKENREQUEST']._serialized_start=1407
-  _globals['_REVOKETOKENREQUEST']._serialized_end=1465
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=1467
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=1528
-  _globals['_AUTHSERVICE']._serialized_start=1701
-  _globals['_AUTHSERVICE']._serialized_end=1885
-  _globals['_TOKENSERVICE']._serialized_start=1888
-  _globals['_TOKENSERVICE']._serialized_end=2175
+  _globals['_PRINCIPAL']._serialized_start=123
+  _globals['_PRINCIPAL']._serialized_end=314
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=316
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=372
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=374
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=492
+  _globals['_WATCHREQUEST']._serialized_start=494
+  _globals['_WATCHREQUEST']._serialized_end=508
+  _globals['_WATCHRESPONSE']._serialized_start=510
+  _globals['_WATCHRESPONSE']._serialized_end=581
+  _globals['_AUTHSERVICE']._serialized_start=584
+  _globals['_AUTHSERVICE']._serialized_end=768
 # @@protoc_insertion_point(module_scope)

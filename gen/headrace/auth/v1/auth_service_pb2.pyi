@@ -6,9 +6,8 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from headrace.auth.v1 import token_pb2 as _token_pb2
 from headrace.common.v1 import lifetime_pb2 as _lifetime_pb2
 import builtins as _builtins
 import sys
@@ -21,134 +20,6 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Permission:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _PermissionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Permission.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    PERMISSION_UNSPECIFIED: _Permission.ValueType  # 0
-    """Never sent."""
-    PERMISSION_AI_GATEWAY_RUN: _Permission.ValueType  # 1
-    """Send requests through gateways."""
-    PERMISSION_AI_GATEWAY_READ: _Permission.ValueType  # 2
-    """Read gateways, logs and settings."""
-    PERMISSION_AI_GATEWAY_EDIT: _Permission.ValueType  # 3
-    """Change gateways, tokens and settings."""
-    PERMISSION_WORKERS_AI_READ: _Permission.ValueType  # 4
-    """Use the REST data plane."""
-
-class Permission(_Permission, metaclass=_PermissionEnumTypeWrapper):
-    """What a token allows."""
-
-PERMISSION_UNSPECIFIED: Permission.ValueType  # 0
-"""Never sent."""
-PERMISSION_AI_GATEWAY_RUN: Permission.ValueType  # 1
-"""Send requests through gateways."""
-PERMISSION_AI_GATEWAY_READ: Permission.ValueType  # 2
-"""Read gateways, logs and settings."""
-PERMISSION_AI_GATEWAY_EDIT: Permission.ValueType  # 3
-"""Change gateways, tokens and settings."""
-PERMISSION_WORKERS_AI_READ: Permission.ValueType  # 4
-"""Use the REST data plane."""
-Global___Permission: _TypeAlias = Permission  # noqa: Y015
-
-@_typing.final
-class Token(_message.Message):
-    """A token, without its secret."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    PERMISSIONS_FIELD_NUMBER: _builtins.int
-    RESTRICTIONS_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    REVOKE_TIME_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Identifier, shown in lists and logs. Not secret."""
-    account_id: _builtins.str
-    """Account that owns the token."""
-    name: _builtins.str
-    """Name that a person gave it."""
-    @_builtins.property
-    def permissions(self) -> _containers.RepeatedScalarFieldContainer[Global___Permission.ValueType]:
-        """What it allows."""
-
-    @_builtins.property
-    def restrictions(self) -> Global___Restrictions:
-        """What it is narrowed to."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
-
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it stops working by itself. Absent: never."""
-
-    @_builtins.property
-    def revoke_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was revoked. Absent: it was not."""
-
-    def __init__(
-        self,
-        *,
-        id: _builtins.str = ...,
-        account_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        permissions: _abc.Iterable[Global___Permission.ValueType] | None = ...,
-        restrictions: Global___Restrictions | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
-        revoke_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "restrictions", b"restrictions", "revoke_time", b"revoke_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "name", b"name", "permissions", b"permissions", "restrictions", b"restrictions", "revoke_time", b"revoke_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Token: _TypeAlias = Token  # noqa: Y015
-
-@_typing.final
-class Restrictions(_message.Message):
-    """Narrows a token. An empty list narrows nothing."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    GATEWAY_IDS_FIELD_NUMBER: _builtins.int
-    PROVIDERS_FIELD_NUMBER: _builtins.int
-    MODELS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def gateway_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Gateways it may be used with."""
-
-    @_builtins.property
-    def providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Providers it may reach, by slug."""
-
-    @_builtins.property
-    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Models it may ask for, as `{provider}/{model}`."""
-
-    def __init__(
-        self,
-        *,
-        gateway_ids: _abc.Iterable[_builtins.str] | None = ...,
-        providers: _abc.Iterable[_builtins.str] | None = ...,
-        models: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_ids", b"gateway_ids", "models", b"models", "providers", b"providers"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Restrictions: _TypeAlias = Restrictions  # noqa: Y015
-
 @_typing.final
 class Principal(_message.Message):
     """A verified caller."""
@@ -160,18 +31,21 @@ class Principal(_message.Message):
     TOKEN_NAME_FIELD_NUMBER: _builtins.int
     PERMISSIONS_FIELD_NUMBER: _builtins.int
     RESTRICTIONS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Account that the token belongs to."""
+    """Account that was asked for."""
     token_id: _builtins.str
     """Token that was presented."""
     token_name: _builtins.str
     """Name of that token."""
+    user_id: _builtins.str
+    """User that it belongs to. Empty: it is an account's."""
     @_builtins.property
-    def permissions(self) -> _containers.RepeatedScalarFieldContainer[Global___Permission.ValueType]:
-        """What it allows."""
+    def permissions(self) -> _containers.RepeatedScalarFieldContainer[_token_pb2.Permission.ValueType]:
+        """What it allows on that account."""
 
     @_builtins.property
-    def restrictions(self) -> Global___Restrictions:
+    def restrictions(self) -> _token_pb2.Restrictions:
         """What it is narrowed to."""
 
     def __init__(
@@ -180,12 +54,13 @@ class Principal(_message.Message):
         account_id: _builtins.str = ...,
         token_id: _builtins.str = ...,
         token_name: _builtins.str = ...,
-        permissions: _abc.Iterable[Global___Permission.ValueType] | None = ...,
-        restrictions: Global___Restrictions | None = ...,
+        permissions: _abc.Iterable[_token_pb2.Permission.ValueType] | None = ...,
+        restrictions: _token_pb2.Restrictions | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["restrictions", b"restrictions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "permissions", b"permissions", "restrictions", b"restrictions", "token_id", b"token_id", "token_name", b"token_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "permissions", b"permissions", "restrictions", b"restrictions", "token_id", b"token_id", "token_name", b"token_name", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,8 +75,10 @@ class AuthenticateRequest(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
-    """Required. Account in whose name the token is presented. The token of
-    another account does not authenticate.
+    """Account in whose name the token is presented. A token that allows nothing
+    there does not authenticate. Empty: the account does not matter, as for a
+    token that asks about itself; the principal then has its own account, and
+    no permissions unless it is an account's.
     """
     token: _builtins.str
     """Required. The whole token, without `Bearer`."""
@@ -289,183 +166,3 @@ class WatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
-
-@_typing.final
-class CreateTokenRequest(_message.Message):
-    """Request for `TokenService.CreateToken`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    PERMISSIONS_FIELD_NUMBER: _builtins.int
-    RESTRICTIONS_FIELD_NUMBER: _builtins.int
-    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
-    account_id: _builtins.str
-    """Required. Account that will own the token. Made if it does not exist."""
-    name: _builtins.str
-    """Required. Name for people, 1 to 120 characters."""
-    @_builtins.property
-    def permissions(self) -> _containers.RepeatedScalarFieldContainer[Global___Permission.ValueType]:
-        """What it will allow. Empty: Run only."""
-
-    @_builtins.property
-    def restrictions(self) -> Global___Restrictions:
-        """What it will be narrowed to. Absent: nothing."""
-
-    @_builtins.property
-    def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it will stop working. Absent: never."""
-
-    def __init__(
-        self,
-        *,
-        account_id: _builtins.str = ...,
-        name: _builtins.str = ...,
-        permissions: _abc.Iterable[Global___Permission.ValueType] | None = ...,
-        restrictions: Global___Restrictions | None = ...,
-        expire_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "restrictions", b"restrictions"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "expire_time", b"expire_time", "name", b"name", "permissions", b"permissions", "restrictions", b"restrictions"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateTokenRequest: _TypeAlias = CreateTokenRequest  # noqa: Y015
-
-@_typing.final
-class CreateTokenResponse(_message.Message):
-    """Response for `TokenService.CreateToken`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOKEN_FIELD_NUMBER: _builtins.int
-    SECRET_FIELD_NUMBER: _builtins.int
-    secret: _builtins.str
-    """The whole secret token, to be shown once."""
-    @_builtins.property
-    def token(self) -> Global___Token:
-        """The token that was made."""
-
-    def __init__(
-        self,
-        *,
-        token: Global___Token | None = ...,
-        secret: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateTokenResponse: _TypeAlias = CreateTokenResponse  # noqa: Y015
-
-@_typing.final
-class ListTokensRequest(_message.Message):
-    """Request for `TokenService.ListTokens`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    account_id: _builtins.str
-    """Required. Account whose tokens to list."""
-    page_size: _builtins.int
-    """Largest number of tokens in the answer, 1 to 1000. Zero: 100."""
-    page_token: _builtins.str
-    """Where to go on, from an earlier answer. Empty: from the start."""
-    def __init__(
-        self,
-        *,
-        account_id: _builtins.str = ...,
-        page_size: _builtins.int = ...,
-        page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListTokensRequest: _TypeAlias = ListTokensRequest  # noqa: Y015
-
-@_typing.final
-class ListTokensResponse(_message.Message):
-    """Response for `TokenService.ListTokens`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOKENS_FIELD_NUMBER: _builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    next_page_token: _builtins.str
-    """Where to go on. Empty: there are no more."""
-    @_builtins.property
-    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
-        """The tokens, newest first."""
-
-    def __init__(
-        self,
-        *,
-        tokens: _abc.Iterable[Global___Token] | None = ...,
-        next_page_token: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tokens", b"tokens"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListTokensResponse: _TypeAlias = ListTokensResponse  # noqa: Y015
-
-@_typing.final
-class RevokeTokenRequest(_message.Message):
-    """Request for `TokenService.RevokeToken`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    TOKEN_ID_FIELD_NUMBER: _builtins.int
-    account_id: _builtins.str
-    """Required. Account that owns the token."""
-    token_id: _builtins.str
-    """Required. Identifier of the token."""
-    def __init__(
-        self,
-        *,
-        account_id: _builtins.str = ...,
-        token_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "token_id", b"token_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
-
-@_typing.final
-class RevokeTokenResponse(_message.Message):
-    """Response for `TokenService.RevokeToken`."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TOKEN_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def token(self) -> Global___Token:
-        """The token as it is now."""
-
-    def __init__(
-        self,
-        *,
-        token: Global___Token | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevokeTokenResponse: _TypeAlias = RevokeTokenResponse  # noqa: Y015

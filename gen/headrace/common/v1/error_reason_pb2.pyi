@@ -176,6 +176,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "CALLER_NOT_ALLOWED", "domain": "headrace",
          "metadata": {"caller": "cache"}}
     """
+    ERROR_REASON_ALIAS_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """A request names a stored key that the account does not have.
+
+        {"reason": "ALIAS_NOT_FOUND", "domain": "headrace",
+         "metadata": {"provider": "openai", "alias": "team-b"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed.
@@ -340,5 +346,11 @@ ERROR_REASON_CALLER_NOT_ALLOWED: ErrorReason.ValueType  # 26
 
     {"reason": "CALLER_NOT_ALLOWED", "domain": "headrace",
      "metadata": {"caller": "cache"}}
+"""
+ERROR_REASON_ALIAS_NOT_FOUND: ErrorReason.ValueType  # 27
+"""A request names a stored key that the account does not have.
+
+    {"reason": "ALIAS_NOT_FOUND", "domain": "headrace",
+     "metadata": {"provider": "openai", "alias": "team-b"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

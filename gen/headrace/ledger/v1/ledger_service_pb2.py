@@ -22,37 +22,52 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.ledger.v1 import log_entry_pb2 as headrace_dot_ledger_dot_v1_dot_log__entry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/ledger/v1/ledger_service.proto\x12\x12headrace.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"headrace/ledger/v1/log_entry.proto\">\n\rRecordRequest\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\"A\n\x0eRecordResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\"\x88\x02\n\x0bListRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x66ter_id\x18\x07 \x01(\t\x12\x11\n\tascending\x18\x08 \x01(\x08\x12+\n\x07\x66ilters\x18\t \x03(\x0b\x32\x1a.headrace.ledger.v1.Filter\"U\n\x06\x46ilter\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x08operator\x18\x02 \x01(\x0e\x32\x1c.headrace.ledger.v1.Operator\x12\x0e\n\x06values\x18\x03 \x03(\t\"R\n\x0cListResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"@\n\nGetRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\":\n\x0bGetResponse\x12+\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\"G\n\x11GetPayloadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"B\n\x12GetPayloadResponse\x12,\n\x07payload\x18\x01 \x01(\x0b\x32\x1b.headrace.ledger.v1.Payload*\x80\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOPERATOR_EQ\x10\x01\x12\x10\n\x0cOPERATOR_NEQ\x10\x02\x12\x15\n\x11OPERATOR_CONTAINS\x10\x03\x12\x0f\n\x0bOPERATOR_LT\x10\x04\x12\x0f\n\x0bOPERATOR_GT\x10\x05\x32\xd2\x02\n\rLedgerService\x12Q\n\x06Record\x12!.headrace.ledger.v1.RecordRequest\x1a\".headrace.ledger.v1.RecordResponse(\x01\x12I\n\x04List\x12\x1f.headrace.ledger.v1.ListRequest\x1a .headrace.ledger.v1.ListResponse\x12\x46\n\x03Get\x12\x1e.headrace.ledger.v1.GetRequest\x1a\x1f.headrace.ledger.v1.GetResponse\x12[\n\nGetPayload\x12%.headrace.ledger.v1.GetPayloadRequest\x1a&.headrace.ledger.v1.GetPayloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/ledger/v1/ledger_service.proto\x12\x12headrace.ledger.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"headrace/ledger/v1/log_entry.proto\">\n\rRecordRequest\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\"A\n\x0eRecordResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\"\xbf\x02\n\x0bListRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x66ter_id\x18\x07 \x01(\t\x12\x11\n\tascending\x18\x08 \x01(\x08\x12+\n\x07\x66ilters\x18\t \x03(\x0b\x32\x1a.headrace.ledger.v1.Filter\x12\x10\n\x08order_by\x18\n \x01(\t\x12\x0e\n\x06search\x18\x0b \x01(\t\x12\x13\n\x0bshow_ranges\x18\x0c \x01(\x08\"U\n\x06\x46ilter\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x08operator\x18\x02 \x01(\x0e\x32\x1c.headrace.ledger.v1.Operator\x12\x0e\n\x06values\x18\x03 \x03(\t\"~\n\x0cListResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x12*\n\x06ranges\x18\x03 \x01(\x0b\x32\x1a.headrace.ledger.v1.Ranges\"\xfc\x03\n\x06Ranges\x12\x1e\n\x11min_cost_nano_usd\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11max_cost_nano_usd\x18\x02 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0fmin_duration_ms\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x1c\n\x0fmax_duration_ms\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\rmin_tokens_in\x18\x05 \x01(\x03H\x04\x88\x01\x01\x12\x1a\n\rmax_tokens_in\x18\x06 \x01(\x03H\x05\x88\x01\x01\x12\x1b\n\x0emin_tokens_out\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x1b\n\x0emax_tokens_out\x18\x08 \x01(\x03H\x07\x88\x01\x01\x12\x1d\n\x10min_total_tokens\x18\t \x01(\x03H\x08\x88\x01\x01\x12\x1d\n\x10max_total_tokens\x18\n \x01(\x03H\t\x88\x01\x01\x42\x14\n\x12_min_cost_nano_usdB\x14\n\x12_max_cost_nano_usdB\x12\n\x10_min_duration_msB\x12\n\x10_max_duration_msB\x10\n\x0e_min_tokens_inB\x10\n\x0e_max_tokens_inB\x11\n\x0f_min_tokens_outB\x11\n\x0f_max_tokens_outB\x13\n\x11_min_total_tokensB\x13\n\x11_max_total_tokens\"@\n\nGetRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\":\n\x0bGetResponse\x12+\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\"G\n\x11GetPayloadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"B\n\x12GetPayloadResponse\x12,\n\x07payload\x18\x01 \x01(\x0b\x32\x1b.headrace.ledger.v1.Payload\"\xb4\x02\n\x12UpdateEntryRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12/\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x15\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05score\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x46\n\x08metadata\x18\x07 \x03(\x0b\x32\x34.headrace.ledger.v1.UpdateEntryRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_feedbackB\x08\n\x06_score\"B\n\x13UpdateEntryResponse\x12+\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1c.headrace.ledger.v1.LogEntry\"\xa0\x01\n\x14\x44\x65leteEntriesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12+\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x1a.headrace.ledger.v1.Filter\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x10\n\x08order_by\x18\x05 \x01(\t\x12\x12\n\ndescending\x18\x06 \x01(\x08\".\n\x15\x44\x65leteEntriesResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\x03*\x80\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOPERATOR_EQ\x10\x01\x12\x10\n\x0cOPERATOR_NEQ\x10\x02\x12\x15\n\x11OPERATOR_CONTAINS\x10\x03\x12\x0f\n\x0bOPERATOR_LT\x10\x04\x12\x0f\n\x0bOPERATOR_GT\x10\x05\x32\x98\x04\n\rLedgerService\x12Q\n\x06Record\x12!.headrace.ledger.v1.RecordRequest\x1a\".headrace.ledger.v1.RecordResponse(\x01\x12I\n\x04List\x12\x1f.headrace.ledger.v1.ListRequest\x1a .headrace.ledger.v1.ListResponse\x12\x46\n\x03Get\x12\x1e.headrace.ledger.v1.GetRequest\x1a\x1f.headrace.ledger.v1.GetResponse\x12[\n\nGetPayload\x12%.headrace.ledger.v1.GetPayloadRequest\x1a&.headrace.ledger.v1.GetPayloadResponse\x12^\n\x0bUpdateEntry\x12&.headrace.ledger.v1.UpdateEntryRequest\x1a\'.headrace.ledger.v1.UpdateEntryResponse\x12\x64\n\rDeleteEntries\x12(.headrace.ledger.v1.DeleteEntriesRequest\x1a).headrace.ledger.v1.DeleteEntriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.ledger.v1.ledger_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATOR']._serialized_start=969
-  _globals['_OPERATOR']._serialized_end=1097
-  _globals['_RECORDREQUEST']._serialized_start=132
-  _globals['_RECORDREQUEST']._serialized_end=194
-  _globals['_RECORDRESPONSE']._serialized_start=196
-  _globals['_RECORDRESPONSE']._serialized_end=261
-  _globals['_LISTREQUEST']._serialized_start=264
-  _globals['_LISTREQUEST']._serialized_end=528
-  _globals['_FILTER']._serialized_start=530
-  _globals['_FILTER']._serialized_end=615
-  _globals['_LISTRESPONSE']._serialized_start=617
-  _globals['_LISTRESPONSE']._serialized_end=699
-  _globals['_GETREQUEST']._serialized_start=701
-  _globals['_GETREQUEST']._serialized_end=765
-  _globals['_GETRESPONSE']._serialized_start=767
-  _globals['_GETRESPONSE']._serialized_end=825
-  _globals['_GETPAYLOADREQUEST']._serialized_start=827
-  _globals['_GETPAYLOADREQUEST']._serialized_end=898
-  _globals['_GETPAYLOADRESPONSE']._serialized_start=900
-  _globals['_GETPAYLOADRESPONSE']._serialized_end=966
-  _globals['_LEDGERSERVICE']._serialized_start=1100
-  _globals['_LEDGERSERVICE']._serialized_end=1438
+  _globals['_UPDATEENTRYREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_UPDATEENTRYREQUEST_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_OPERATOR']._serialized_start=2203
+  _globals['_OPERATOR']._serialized_end=2331
+  _globals['_RECORDREQUEST']._serialized_start=166
+  _globals['_RECORDREQUEST']._serialized_end=228
+  _globals['_RECORDRESPONSE']._serialized_start=230
+  _globals['_RECORDRESPONSE']._serialized_end=295
+  _globals['_LISTREQUEST']._serialized_start=298
+  _globals['_LISTREQUEST']._serialized_end=617
+  _globals['_FILTER']._serialized_start=619
+  _globals['_FILTER']._serialized_end=704
+  _globals['_LISTRESPONSE']._serialized_start=706
+  _globals['_LISTRESPONSE']._serialized_end=832
+  _globals['_RANGES']._serialized_start=835
+  _globals['_RANGES']._serialized_end=1343
+  _globals['_GETREQUEST']._serialized_start=1345
+  _globals['_GETREQUEST']._serialized_end=1409
+  _globals['_GETRESPONSE']._serialized_start=1411
+  _globals['_GETRESPONSE']._serialized_end=1469
+  _globals['_GETPAYLOADREQUEST']._serialized_start=1471
+  _globals['_GETPAYLOADREQUEST']._serialized_end=1542
+  _globals['_GETPAYLOADRESPONSE']._serialized_start=1544
+  _globals['_GETPAYLOADRESPONSE']._serialized_end=1610
+  _globals['_UPDATEENTRYREQUEST']._serialized_start=1613
+  _globals['_UPDATEENTRYREQUEST']._serialized_end=1921
+  _globals['_UPDATEENTRYREQUEST_METADATAENTRY']._serialized_start=1851
+  _globals['_UPDATEENTRYREQUEST_METADATAENTRY']._serialized_end=1898
+  _globals['_UPDATEENTRYRESPONSE']._serialized_start=1923
+  _globals['_UPDATEENTRYRESPONSE']._serialized_end=1989
+  _globals['_DELETEENTRIESREQUEST']._serialized_start=1992
+  _globals['_DELETEENTRIESREQUEST']._serialized_end=2152
+  _globals['_DELETEENTRIESRESPONSE']._serialized_start=2154
+  _globals['_DELETEENTRIESRESPONSE']._serialized_end=2200
+  _globals['_LEDGERSERVICE']._serialized_start=2334
+  _globals['_LEDGERSERVICE']._serialized_end=2870
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -122,6 +123,9 @@ class ListRequest(_message.Message):
     AFTER_ID_FIELD_NUMBER: _builtins.int
     ASCENDING_FIELD_NUMBER: _builtins.int
     FILTERS_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    SHOW_RANGES_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Required. Account whose entries to list."""
     gateway_id: _builtins.str
@@ -134,6 +138,17 @@ class ListRequest(_message.Message):
     """Only entries recorded after this one, for following the log. Empty: all."""
     ascending: _builtins.bool
     """True: oldest first."""
+    order_by: _builtins.str
+    """What to sort by: `created_at`, `provider`, `model`, `success`, `cached`,
+    `cost`, `tokens_in`, `tokens_out`, `duration`, `feedback`. Empty:
+    `created_at`. Not together with `after_id`.
+    """
+    search: _builtins.str
+    """Only entries with this in id, provider, model, event id or metadata,
+    whatever the case. Empty: all.
+    """
+    show_ranges: _builtins.bool
+    """True: the answer says between which values the entries lie."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Earliest `create_time`. Absent: no bound."""
@@ -158,10 +173,13 @@ class ListRequest(_message.Message):
         after_id: _builtins.str = ...,
         ascending: _builtins.bool = ...,
         filters: _abc.Iterable[Global___Filter] | None = ...,
+        order_by: _builtins.str = ...,
+        search: _builtins.str = ...,
+        show_ranges: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after_id", b"after_id", "ascending", b"ascending", "end_time", b"end_time", "filters", b"filters", "gateway_id", b"gateway_id", "offset", b"offset", "page_size", b"page_size", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "after_id", b"after_id", "ascending", b"ascending", "end_time", b"end_time", "filters", b"filters", "gateway_id", b"gateway_id", "offset", b"offset", "order_by", b"order_by", "page_size", b"page_size", "search", b"search", "show_ranges", b"show_ranges", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,8 +195,11 @@ class Filter(_message.Message):
     OPERATOR_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Field: `id`, `provider`, `model`, `success`, `cached`, `event_id`,
-    `cost`, `tokens_in`, `tokens_out`, `duration`, `status_code`.
+    """Field: `id`, `created_at`, `provider`, `model`, `success`, `cached`,
+    `event_id`, `cost`, `tokens`, `tokens_in`, `tokens_out`, `duration`,
+    `status_code`, `feedback`, `request_content_type`,
+    `response_content_type`, `user_agent`, `authentication`, `metadata.key`,
+    `metadata.value`.
     """
     operator: Global___Operator.ValueType
     """How to compare."""
@@ -209,25 +230,128 @@ class ListResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
     """How many there are in all pages together."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_log_entry_pb2.LogEntry]:
         """The entries."""
 
+    @_builtins.property
+    def ranges(self) -> Global___Ranges:
+        """Between which values the entries of all pages lie, when asked for."""
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[_log_entry_pb2.LogEntry] | None = ...,
         total_count: _builtins.int = ...,
+        ranges: Global___Ranges | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "total_count", b"total_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "ranges", b"ranges", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
+
+@_typing.final
+class Ranges(_message.Message):
+    """Smallest and largest values among entries. Absent: none of them has one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_COST_NANO_USD_FIELD_NUMBER: _builtins.int
+    MAX_COST_NANO_USD_FIELD_NUMBER: _builtins.int
+    MIN_DURATION_MS_FIELD_NUMBER: _builtins.int
+    MAX_DURATION_MS_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_IN_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_IN_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_OUT_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_OUT_FIELD_NUMBER: _builtins.int
+    MIN_TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_TOTAL_TOKENS_FIELD_NUMBER: _builtins.int
+    min_cost_nano_usd: _builtins.int
+    """US dollars, in billionths."""
+    max_cost_nano_usd: _builtins.int
+    """US dollars, in billionths."""
+    min_duration_ms: _builtins.int
+    """Milliseconds."""
+    max_duration_ms: _builtins.int
+    """Milliseconds."""
+    min_tokens_in: _builtins.int
+    """Input tokens."""
+    max_tokens_in: _builtins.int
+    """Input tokens."""
+    min_tokens_out: _builtins.int
+    """Output tokens."""
+    max_tokens_out: _builtins.int
+    """Output tokens."""
+    min_total_tokens: _builtins.int
+    """Input and output tokens together."""
+    max_total_tokens: _builtins.int
+    """Input and output tokens together."""
+    def __init__(
+        self,
+        *,
+        min_cost_nano_usd: _builtins.int | None = ...,
+        max_cost_nano_usd: _builtins.int | None = ...,
+        min_duration_ms: _builtins.int | None = ...,
+        max_duration_ms: _builtins.int | None = ...,
+        min_tokens_in: _builtins.int | None = ...,
+        max_tokens_in: _builtins.int | None = ...,
+        min_tokens_out: _builtins.int | None = ...,
+        max_tokens_out: _builtins.int | None = ...,
+        min_total_tokens: _builtins.int | None = ...,
+        max_total_tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nano_usd", b"_max_cost_nano_usd", "_max_duration_ms", b"_max_duration_ms", "_max_tokens_in", b"_max_tokens_in", "_max_tokens_out", b"_max_tokens_out", "_max_total_tokens", b"_max_total_tokens", "_min_cost_nano_usd", b"_min_cost_nano_usd", "_min_duration_ms", b"_min_duration_ms", "_min_tokens_in", b"_min_tokens_in", "_min_tokens_out", b"_min_tokens_out", "_min_total_tokens", b"_min_total_tokens", "max_cost_nano_usd", b"max_cost_nano_usd", "max_duration_ms", b"max_duration_ms", "max_tokens_in", b"max_tokens_in", "max_tokens_out", b"max_tokens_out", "max_total_tokens", b"max_total_tokens", "min_cost_nano_usd", b"min_cost_nano_usd", "min_duration_ms", b"min_duration_ms", "min_tokens_in", b"min_tokens_in", "min_tokens_out", b"min_tokens_out", "min_total_tokens", b"min_total_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost_nano_usd", b"_max_cost_nano_usd", "_max_duration_ms", b"_max_duration_ms", "_max_tokens_in", b"_max_tokens_in", "_max_tokens_out", b"_max_tokens_out", "_max_total_tokens", b"_max_total_tokens", "_min_cost_nano_usd", b"_min_cost_nano_usd", "_min_duration_ms", b"_min_duration_ms", "_min_tokens_in", b"_min_tokens_in", "_min_tokens_out", b"_min_tokens_out", "_min_total_tokens", b"_min_total_tokens", "max_cost_nano_usd", b"max_cost_nano_usd", "max_duration_ms", b"max_duration_ms", "max_tokens_in", b"max_tokens_in", "max_tokens_out", b"max_tokens_out", "max_total_tokens", b"max_total_tokens", "min_cost_nano_usd", b"min_cost_nano_usd", "min_duration_ms", b"min_duration_ms", "min_tokens_in", b"min_tokens_in", "min_tokens_out", b"min_tokens_out", "min_total_tokens", b"min_total_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost_nano_usd: _TypeAlias = _typing.Literal["max_cost_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__max_cost_nano_usd: _TypeAlias = _typing.Literal["_max_cost_nano_usd", b"_max_cost_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__max_duration_ms: _TypeAlias = _typing.Literal["max_duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__max_duration_ms: _TypeAlias = _typing.Literal["_max_duration_ms", b"_max_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens_in: _TypeAlias = _typing.Literal["max_tokens_in"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens_in: _TypeAlias = _typing.Literal["_max_tokens_in", b"_max_tokens_in"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens_out: _TypeAlias = _typing.Literal["max_tokens_out"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens_out: _TypeAlias = _typing.Literal["_max_tokens_out", b"_max_tokens_out"]  # noqa: Y015
+    _WhichOneofReturnType__max_total_tokens: _TypeAlias = _typing.Literal["max_total_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_total_tokens: _TypeAlias = _typing.Literal["_max_total_tokens", b"_max_total_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__min_cost_nano_usd: _TypeAlias = _typing.Literal["min_cost_nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__min_cost_nano_usd: _TypeAlias = _typing.Literal["_min_cost_nano_usd", b"_min_cost_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__min_duration_ms: _TypeAlias = _typing.Literal["min_duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__min_duration_ms: _TypeAlias = _typing.Literal["_min_duration_ms", b"_min_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__min_tokens_in: _TypeAlias = _typing.Literal["min_tokens_in"]  # noqa: Y015
+    _WhichOneofArgType__min_tokens_in: _TypeAlias = _typing.Literal["_min_tokens_in", b"_min_tokens_in"]  # noqa: Y015
+    _WhichOneofReturnType__min_tokens_out: _TypeAlias = _typing.Literal["min_tokens_out"]  # noqa: Y015
+    _WhichOneofArgType__min_tokens_out: _TypeAlias = _typing.Literal["_min_tokens_out", b"_min_tokens_out"]  # noqa: Y015
+    _WhichOneofReturnType__min_total_tokens: _TypeAlias = _typing.Literal["min_total_tokens"]  # noqa: Y015
+    _WhichOneofArgType__min_total_tokens: _TypeAlias = _typing.Literal["_min_total_tokens", b"_min_total_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_nano_usd) -> _WhichOneofReturnType__max_cost_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_duration_ms) -> _WhichOneofReturnType__max_duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens_in) -> _WhichOneofReturnType__max_tokens_in | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens_out) -> _WhichOneofReturnType__max_tokens_out | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_total_tokens) -> _WhichOneofReturnType__max_total_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_cost_nano_usd) -> _WhichOneofReturnType__min_cost_nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_duration_ms) -> _WhichOneofReturnType__min_duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_tokens_in) -> _WhichOneofReturnType__min_tokens_in | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_tokens_out) -> _WhichOneofReturnType__min_tokens_out | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_total_tokens) -> _WhichOneofReturnType__min_total_tokens | None: ...
+
+Global___Ranges: _TypeAlias = Ranges  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
@@ -336,3 +460,172 @@ class GetPayloadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPayloadResponse: _TypeAlias = GetPayloadResponse  # noqa: Y015
+
+@_typing.final
+class UpdateEntryRequest(_message.Message):
+    """Request for `LedgerService.UpdateEntry`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account that the entry belongs to."""
+    gateway_id: _builtins.str
+    """Required. Gateway that the entry belongs to."""
+    id: _builtins.str
+    """Required. Identifier of the entry."""
+    feedback: _builtins.float
+    """People's judgement, -1 to 1."""
+    score: _builtins.float
+    """People's or a program's score, 0 to 100."""
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. What to change: `feedback`, `score`, `metadata`. What is named
+        and absent below is cleared.
+        """
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """In place of the entry's metadata, at most five entries."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        gateway_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        feedback: _builtins.float | None = ...,
+        score: _builtins.float | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "feedback", b"feedback", "score", b"score", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "account_id", b"account_id", "feedback", b"feedback", "gateway_id", b"gateway_id", "id", b"id", "metadata", b"metadata", "score", b"score", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__feedback: _TypeAlias = _typing.Literal["feedback"]  # noqa: Y015
+    _WhichOneofArgType__feedback: _TypeAlias = _typing.Literal["_feedback", b"_feedback"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback) -> _WhichOneofReturnType__feedback | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___UpdateEntryRequest: _TypeAlias = UpdateEntryRequest  # noqa: Y015
+
+@_typing.final
+class UpdateEntryResponse(_message.Message):
+    """Response for `LedgerService.UpdateEntry`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> _log_entry_pb2.LogEntry:
+        """The entry as it is now."""
+
+    def __init__(
+        self,
+        *,
+        entry: _log_entry_pb2.LogEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateEntryResponse: _TypeAlias = UpdateEntryResponse  # noqa: Y015
+
+@_typing.final
+class DeleteEntriesRequest(_message.Message):
+    """Request for `LedgerService.DeleteEntries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account that the entries belong to."""
+    gateway_id: _builtins.str
+    """Required. Gateway that the entries belong to."""
+    limit: _builtins.int
+    """Most entries to delete, 1 to 10000. Zero: 10000."""
+    order_by: _builtins.str
+    """What to sort by before the limit counts, as in `ListRequest.order_by`."""
+    descending: _builtins.bool
+    """True: from the last to the first."""
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Filter]:
+        """What entries must satisfy, all of it. Empty: all of the gateway's."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        gateway_id: _builtins.str = ...,
+        filters: _abc.Iterable[Global___Filter] | None = ...,
+        limit: _builtins.int = ...,
+        order_by: _builtins.str = ...,
+        descending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "descending", b"descending", "filters", b"filters", "gateway_id", b"gateway_id", "limit", b"limit", "order_by", b"order_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEntriesRequest: _TypeAlias = DeleteEntriesRequest  # noqa: Y015
+
+@_typing.final
+class DeleteEntriesResponse(_message.Message):
+    """Response for `LedgerService.DeleteEntries`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    deleted_count: _builtins.int
+    """How many were deleted."""
+    def __init__(
+        self,
+        *,
+        deleted_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_count", b"deleted_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEntriesResponse: _TypeAlias = DeleteEntriesResponse  # noqa: Y015

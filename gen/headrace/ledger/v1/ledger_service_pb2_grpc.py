@@ -57,6 +57,16 @@ class LedgerServiceStub:
                 request_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadRequest.SerializeToString,
                 response_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadResponse.FromString,
                 _registered_method=True)
+        self.UpdateEntry = channel.unary_unary(
+                '/headrace.ledger.v1.LedgerService/UpdateEntry',
+                request_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryRequest.SerializeToString,
+                response_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryResponse.FromString,
+                _registered_method=True)
+        self.DeleteEntries = channel.unary_unary(
+                '/headrace.ledger.v1.LedgerService/DeleteEntries',
+                request_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesRequest.SerializeToString,
+                response_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -97,6 +107,21 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateEntry(self, request, context):
+        """Changes what people say of an entry. Fails with NOT_FOUND or
+        INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEntries(self, request, context):
+        """Deletes entries of a gateway with their bodies.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +144,16 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.GetPayload,
                     request_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadRequest.FromString,
                     response_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadResponse.SerializeToString,
+            ),
+            'UpdateEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateEntry,
+                    request_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryRequest.FromString,
+                    response_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryResponse.SerializeToString,
+            ),
+            'DeleteEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEntries,
+                    request_deserializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesRequest.FromString,
+                    response_serializer=headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -232,6 +267,60 @@ class LedgerService:
             '/headrace.ledger.v1.LedgerService/GetPayload',
             headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadRequest.SerializeToString,
             headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.GetPayloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.ledger.v1.LedgerService/UpdateEntry',
+            headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryRequest.SerializeToString,
+            headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.UpdateEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.ledger.v1.LedgerService/DeleteEntries',
+            headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesRequest.SerializeToString,
+            headrace_dot_ledger_dot_v1_dot_ledger__service__pb2.DeleteEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class LedgerServiceStub:
     """Finds the bodies of one entry. Fails with NOT_FOUND when there is no such
     entry or its bodies were not collected.
     """
+    UpdateEntry: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.UpdateEntryRequest, _ledger_service_pb2.UpdateEntryResponse]
+    """Changes what people say of an entry. Fails with NOT_FOUND or
+    INVALID_REQUEST.
+    """
+    DeleteEntries: _grpc.UnaryUnaryMultiCallable[_ledger_service_pb2.DeleteEntriesRequest, _ledger_service_pb2.DeleteEntriesResponse]
+    """Deletes entries of a gateway with their bodies."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -73,6 +79,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """Finds the bodies of one entry. Fails with NOT_FOUND when there is no such
     entry or its bodies were not collected.
     """
+    UpdateEntry: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.UpdateEntryRequest, _ledger_service_pb2.UpdateEntryResponse]  # type: ignore[assignment]
+    """Changes what people say of an entry. Fails with NOT_FOUND or
+    INVALID_REQUEST.
+    """
+    DeleteEntries: _aio.UnaryUnaryMultiCallable[_ledger_service_pb2.DeleteEntriesRequest, _ledger_service_pb2.DeleteEntriesResponse]  # type: ignore[assignment]
+    """Deletes entries of a gateway with their bodies."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps what happened and what it cost.
@@ -117,5 +129,23 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds the bodies of one entry. Fails with NOT_FOUND when there is no such
         entry or its bodies were not collected.
         """
+
+    @_abc_1.abstractmethod
+    def UpdateEntry(
+        self,
+        request: _ledger_service_pb2.UpdateEntryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.UpdateEntryResponse, _abc.Awaitable[_ledger_service_pb2.UpdateEntryResponse]]:
+        """Changes what people say of an entry. Fails with NOT_FOUND or
+        INVALID_REQUEST.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteEntries(
+        self,
+        request: _ledger_service_pb2.DeleteEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_service_pb2.DeleteEntriesResponse, _abc.Awaitable[_ledger_service_pb2.DeleteEntriesResponse]]:
+        """Deletes entries of a gateway with their bodies."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -94,6 +94,8 @@ class LogEntry(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     TRANSLATION_NOTES_FIELD_NUMBER: _builtins.int
     CUSTOM_COST_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 in lower case, made by the edge: the idempotency key of `Record`."""
     provider: _builtins.str
@@ -136,6 +138,10 @@ class LogEntry(_message.Message):
     """Length of the request body in bytes."""
     response_size: _builtins.int
     """Length of the answer's body in bytes, as sent to the client."""
+    feedback: _builtins.float
+    """People's judgement, -1 to 1. Absent: none."""
+    score: _builtins.float
+    """People's or a program's score, 0 to 100. Absent: none."""
     @_builtins.property
     def caller(self) -> _caller_pb2.Caller:
         """Whose request it was."""
@@ -206,12 +212,21 @@ class LogEntry(_message.Message):
         payload: Global___Payload | None = ...,
         translation_notes: _abc.Iterable[_builtins.str] | None = ...,
         custom_cost: Global___CustomCost | None = ...,
+        feedback: _builtins.float | None = ...,
+        score: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "payload", b"payload", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "feedback", b"feedback", "payload", b"payload", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "feedback", b"feedback", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "score", b"score", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__feedback: _TypeAlias = _typing.Literal["feedback"]  # noqa: Y015
+    _WhichOneofArgType__feedback: _TypeAlias = _typing.Literal["_feedback", b"_feedback"]  # noqa: Y015
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__feedback) -> _WhichOneofReturnType__feedback | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
 
 Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
 

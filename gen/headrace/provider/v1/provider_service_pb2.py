@@ -30,15 +30,15 @@ from headrace.router.v1 import custom_provider_pb2 as headrace_dot_router_dot_v1
 from headrace.router.v1 import gateway_pb2 as headrace_dot_router_dot_v1_dot_gateway__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/provider/v1/provider_service.proto\x12\x14headrace.provider.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a\x1eheadrace/common/v1/usage.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xdf\x03\n\rInvokeRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x33\n\x0e\x63lient_dialect\x18\x04 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0e\n\x06stream\x18\x06 \x01(\x08\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x32\n\x06native\x18\x08 \x01(\x0b\x32\".headrace.provider.v1.NativeTarget\x12:\n\ncredential\x18\t \x01(\x0b\x32&.headrace.provider.v1.CredentialSource\x12.\n\x08timeouts\x18\n \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12\x1a\n\x12strict_translation\x18\x0b \x01(\x08\x12\x11\n\toperation\x18\x0c \x01(\t\x12\x32\n\x06\x63ustom\x18\r \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"`\n\rUploadRequest\x12\x33\n\x06invoke\x18\x01 \x01(\x0b\x32#.headrace.provider.v1.InvokeRequest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\";\n\x0cNativeTarget\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\t\"7\n\x10\x43redentialSource\x12\x14\n\x0crequest_only\x18\x01 \x01(\x08\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"\x90\x01\n\x0eInvokeResponse\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.headrace.provider.v1.Head\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1b.headrace.provider.v1.Chunk\x12(\n\x04tail\x18\x03 \x01(\x0b\x32\x1a.headrace.provider.v1.Tail\"\xd7\x01\n\x04Head\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0cserved_model\x18\x03 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1d.headrace.provider.v1.Failure\x12\x19\n\x11translation_notes\x18\x05 \x03(\t\x12\x31\n\x0c\x62ody_dialect\x18\x06 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\"\xa8\x01\n\x07\x46\x61ilure\x12\x31\n\x05\x63lass\x18\x01 \x01(\x0e\x32\".headrace.provider.v1.FailureClass\x12\x17\n\x0fupstream_status\x18\x02 \x01(\x05\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08reported\x18\x05 \x01(\x08\"?\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.headrace.common.v1.Usage\"\xbd\x01\n\x04Tail\x12(\n\x05usage\x18\x01 \x01(\x0b\x32\x19.headrace.common.v1.Usage\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x14\n\x0cserved_model\x18\x03 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1d.headrace.provider.v1.Failure\x12.\n\x07timings\x18\x05 \x01(\x0b\x32\x1d.headrace.provider.v1.Timings\"\x8e\x01\n\x07Timings\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nfirst_byte\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"Q\n\x11ListModelsRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x10\n\x08provider\x18\x02 \x01(\t\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.headrace.provider.v1.Model\"\x96\x02\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1b\n\x0e\x63ontext_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12!\n\x14input_token_nano_usd\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\"\n\x15output_token_nano_usd\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\tB\x11\n\x0f_context_tokensB\x10\n\x0e_output_tokensB\x17\n\x15_input_token_nano_usdB\x18\n\x16_output_token_nano_usd*\xda\x02\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_CLASS_INVALID_REQUEST\x10\x01\x12 \n\x1c\x46\x41ILURE_CLASS_AUTHENTICATION\x10\x02\x12\x1b\n\x17\x46\x41ILURE_CLASS_NOT_FOUND\x10\x03\x12 \n\x1c\x46\x41ILURE_CLASS_CONTEXT_LENGTH\x10\x04\x12 \n\x1c\x46\x41ILURE_CLASS_CONTENT_POLICY\x10\x05\x12\x1c\n\x18\x46\x41ILURE_CLASS_RATE_LIMIT\x10\x06\x12\x18\n\x14\x46\x41ILURE_CLASS_SERVER\x10\x07\x12\x15\n\x11\x46\x41ILURE_CLASS_CUT\x10\x08\x12\x19\n\x15\x46\x41ILURE_CLASS_TIMEOUT\x10\t\x12\x1b\n\x17\x46\x41ILURE_CLASS_MALFORMED\x10\n2\xa2\x02\n\x0fProviderService\x12U\n\x06Invoke\x12#.headrace.provider.v1.InvokeRequest\x1a$.headrace.provider.v1.InvokeResponse0\x01\x12W\n\x06Upload\x12#.headrace.provider.v1.UploadRequest\x1a$.headrace.provider.v1.InvokeResponse(\x01\x30\x01\x12_\n\nListModels\x12\'.headrace.provider.v1.ListModelsRequest\x1a(.headrace.provider.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+headrace/provider/v1/provider_service.proto\x12\x14headrace.provider.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a\x1eheadrace/common/v1/usage.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xdf\x03\n\rInvokeRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x33\n\x0e\x63lient_dialect\x18\x04 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0e\n\x06stream\x18\x06 \x01(\x08\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x32\n\x06native\x18\x08 \x01(\x0b\x32\".headrace.provider.v1.NativeTarget\x12:\n\ncredential\x18\t \x01(\x0b\x32&.headrace.provider.v1.CredentialSource\x12.\n\x08timeouts\x18\n \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12\x1a\n\x12strict_translation\x18\x0b \x01(\x08\x12\x11\n\toperation\x18\x0c \x01(\t\x12\x32\n\x06\x63ustom\x18\r \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"`\n\rUploadRequest\x12\x33\n\x06invoke\x18\x01 \x01(\x0b\x32#.headrace.provider.v1.InvokeRequest\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\";\n\x0cNativeTarget\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\t\"L\n\x10\x43redentialSource\x12\x14\n\x0crequest_only\x18\x01 \x01(\x08\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x13\n\x0bno_operator\x18\x03 \x01(\x08\"\x90\x01\n\x0eInvokeResponse\x12(\n\x04head\x18\x01 \x01(\x0b\x32\x1a.headrace.provider.v1.Head\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1b.headrace.provider.v1.Chunk\x12(\n\x04tail\x18\x03 \x01(\x0b\x32\x1a.headrace.provider.v1.Tail\"\xd7\x01\n\x04Head\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0cserved_model\x18\x03 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1d.headrace.provider.v1.Failure\x12\x19\n\x11translation_notes\x18\x05 \x03(\t\x12\x31\n\x0c\x62ody_dialect\x18\x06 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\"\xa8\x01\n\x07\x46\x61ilure\x12\x31\n\x05\x63lass\x18\x01 \x01(\x0e\x32\".headrace.provider.v1.FailureClass\x12\x17\n\x0fupstream_status\x18\x02 \x01(\x05\x12.\n\x0bretry_after\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08reported\x18\x05 \x01(\x08\"?\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12(\n\x05usage\x18\x02 \x01(\x0b\x32\x19.headrace.common.v1.Usage\"\xbd\x01\n\x04Tail\x12(\n\x05usage\x18\x01 \x01(\x0b\x32\x19.headrace.common.v1.Usage\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x14\n\x0cserved_model\x18\x03 \x01(\t\x12.\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x1d.headrace.provider.v1.Failure\x12.\n\x07timings\x18\x05 \x01(\x0b\x32\x1d.headrace.provider.v1.Timings\"\x8e\x01\n\x07Timings\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nfirst_byte\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"Q\n\x11ListModelsRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x10\n\x08provider\x18\x02 \x01(\t\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.headrace.provider.v1.Model\"\x96\x02\n\x05Model\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1b\n\x0e\x63ontext_tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12!\n\x14input_token_nano_usd\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\"\n\x15output_token_nano_usd\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x0c\x63\x61pabilities\x18\x07 \x03(\tB\x11\n\x0f_context_tokensB\x10\n\x0e_output_tokensB\x17\n\x15_input_token_nano_usdB\x18\n\x16_output_token_nano_usd*\xda\x02\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12!\n\x1d\x46\x41ILURE_CLASS_INVALID_REQUEST\x10\x01\x12 \n\x1c\x46\x41ILURE_CLASS_AUTHENTICATION\x10\x02\x12\x1b\n\x17\x46\x41ILURE_CLASS_NOT_FOUND\x10\x03\x12 \n\x1c\x46\x41ILURE_CLASS_CONTEXT_LENGTH\x10\x04\x12 \n\x1c\x46\x41ILURE_CLASS_CONTENT_POLICY\x10\x05\x12\x1c\n\x18\x46\x41ILURE_CLASS_RATE_LIMIT\x10\x06\x12\x18\n\x14\x46\x41ILURE_CLASS_SERVER\x10\x07\x12\x15\n\x11\x46\x41ILURE_CLASS_CUT\x10\x08\x12\x19\n\x15\x46\x41ILURE_CLASS_TIMEOUT\x10\t\x12\x1b\n\x17\x46\x41ILURE_CLASS_MALFORMED\x10\n2\xa2\x02\n\x0fProviderService\x12U\n\x06Invoke\x12#.headrace.provider.v1.InvokeRequest\x1a$.headrace.provider.v1.InvokeResponse0\x01\x12W\n\x06Upload\x12#.headrace.provider.v1.UploadRequest\x1a$.headrace.provider.v1.InvokeResponse(\x01\x30\x01\x12_\n\nListModels\x12\'.headrace.provider.v1.ListModelsRequest\x1a(.headrace.provider.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.provider.v1.provider_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FAILURECLASS']._serialized_start=2341
-  _globals['_FAILURECLASS']._serialized_end=2687
+  _globals['_FAILURECLASS']._serialized_start=2362
+  _globals['_FAILURECLASS']._serialized_end=2708
   _globals['_INVOKEREQUEST']._serialized_start=274
   _globals['_INVOKEREQUEST']._serialized_end=753
   _globals['_UPLOADREQUEST']._serialized_start=755
@@ -46,25 +46,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NATIVETARGET']._serialized_start=853
   _globals['_NATIVETARGET']._serialized_end=912
   _globals['_CREDENTIALSOURCE']._serialized_start=914
-  _globals['_CREDENTIALSOURCE']._serialized_end=969
-  _globals['_INVOKERESPONSE']._serialized_start=972
-  _globals['_INVOKERESPONSE']._serialized_end=1116
-  _globals['_HEAD']._serialized_start=1119
-  _globals['_HEAD']._serialized_end=1334
-  _globals['_FAILURE']._serialized_start=1337
-  _globals['_FAILURE']._serialized_end=1505
-  _globals['_CHUNK']._serialized_start=1507
-  _globals['_CHUNK']._serialized_end=1570
-  _globals['_TAIL']._serialized_start=1573
-  _globals['_TAIL']._serialized_end=1762
-  _globals['_TIMINGS']._serialized_start=1765
-  _globals['_TIMINGS']._serialized_end=1907
-  _globals['_LISTMODELSREQUEST']._serialized_start=1909
-  _globals['_LISTMODELSREQUEST']._serialized_end=1990
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1992
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2057
-  _globals['_MODEL']._serialized_start=2060
-  _globals['_MODEL']._serialized_end=2338
-  _globals['_PROVIDERSERVICE']._serialized_start=2690
-  _globals['_PROVIDERSERVICE']._serialized_end=2980
+  _globals['_CREDENTIALSOURCE']._serialized_end=990
+  _globals['_INVOKERESPONSE']._serialized_start=993
+  _globals['_INVOKERESPONSE']._serialized_end=1137
+  _globals['_HEAD']._serialized_start=1140
+  _globals['_HEAD']._serialized_end=1355
+  _globals['_FAILURE']._serialized_start=1358
+  _globals['_FAILURE']._serialized_end=1526
+  _globals['_CHUNK']._serialized_start=1528
+  _globals['_CHUNK']._serialized_end=1591
+  _globals['_TAIL']._serialized_start=1594
+  _globals['_TAIL']._serialized_end=1783
+  _globals['_TIMINGS']._serialized_start=1786
+  _globals['_TIMINGS']._serialized_end=1928
+  _globals['_LISTMODELSREQUEST']._serialized_start=1930
+  _globals['_LISTMODELSREQUEST']._serialized_end=2011
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2013
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2078
+  _globals['_MODEL']._serialized_start=2081
+  _globals['_MODEL']._serialized_end=2359
+  _globals['_PROVIDERSERVICE']._serialized_start=2711
+  _globals['_PROVIDERSERVICE']._serialized_end=3001
 # @@protoc_insertion_point(module_scope)

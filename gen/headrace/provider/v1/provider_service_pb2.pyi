@@ -242,27 +242,35 @@ Global___NativeTarget: _TypeAlias = NativeTarget  # noqa: Y015
 
 @_typing.final
 class CredentialSource(_message.Message):
-    """Whose credential is used upstream."""
+    """Whose credential is used upstream: the request's own where it brings one, else
+    a stored key, else the operator's.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ONLY_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    NO_OPERATOR_FIELD_NUMBER: _builtins.int
     request_only: _builtins.bool
-    """True: only a credential in the request's headers may be used."""
+    """True: only a credential in the request's headers may be used. So it is for
+    callers who are not known.
+    """
     alias: _builtins.str
     """Alias of the stored key to use when the request has none. Empty:
     `default`.
     """
+    no_operator: _builtins.bool
+    """True: the operator's keys may not be used."""
     def __init__(
         self,
         *,
         request_only: _builtins.bool = ...,
         alias: _builtins.str = ...,
+        no_operator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "request_only", b"request_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "no_operator", b"no_operator", "request_only", b"request_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,31 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.common.v1 import actor_pb2 as headrace_dot_common_dot_v1_dot_actor__pb2
 from headrace.common.v1 import http_pb2 as headrace_dot_common_dot_v1_dot_http__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/router/v1/custom_provider.proto\x12\x12headrace.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace/common/v1/http.proto\"\xde\x01\n\x0e\x43ustomProvider\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x07headers\x18\x04 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x18PutCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x34\n\x08provider\x18\x02 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"Q\n\x19PutCustomProviderResponse\x12\x34\n\x08provider\x18\x01 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"0\n\x1aListCustomProvidersRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"T\n\x1bListCustomProvidersResponse\x12\x35\n\tproviders\x18\x01 \x03(\x0b\x32\".headrace.router.v1.CustomProvider\"?\n\x1b\x44\x65leteCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0c\n\x04slug\x18\x02 \x01(\t\"\x1e\n\x1c\x44\x65leteCustomProviderResponse2\xfc\x02\n\x15\x43ustomProviderService\x12p\n\x11PutCustomProvider\x12,.headrace.router.v1.PutCustomProviderRequest\x1a-.headrace.router.v1.PutCustomProviderResponse\x12v\n\x13ListCustomProviders\x12..headrace.router.v1.ListCustomProvidersRequest\x1a/.headrace.router.v1.ListCustomProvidersResponse\x12y\n\x14\x44\x65leteCustomProvider\x12/.headrace.router.v1.DeleteCustomProviderRequest\x1a\x30.headrace.router.v1.DeleteCustomProviderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(headrace/router/v1/custom_provider.proto\x12\x12headrace.router.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadrace/common/v1/actor.proto\x1a\x1dheadrace/common/v1/http.proto\"\xd7\x02\n\x0e\x43ustomProvider\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x07headers\x18\x04 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x0f\n\x07\x65nabled\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02id\x18\x08 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\x0c\n\x04link\x18\n \x01(\t\x12\x0c\n\x04\x62\x65ta\x18\x0b \x01(\x08\x12\x14\n\x0c\x63url_example\x18\x0c \x01(\t\x12\x12\n\njs_example\x18\r \x01(\t\x12\x10\n\x08position\x18\x0e \x01(\x03\"\x91\x01\n\x1b\x43reateCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x34\n\x08provider\x18\x02 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"T\n\x1c\x43reateCustomProviderResponse\x12\x34\n\x08provider\x18\x01 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"\xc7\x01\n\x1aListCustomProvidersRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x14\n\x07\x65nabled\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x11\n\x04\x62\x65ta\x18\x05 \x01(\x08H\x01\x88\x01\x01\x12\x0e\n\x06search\x18\x06 \x01(\t\x12\x10\n\x08order_by\x18\x07 \x01(\t\x12\x12\n\ndescending\x18\x08 \x01(\x08\x42\n\n\x08_enabledB\x07\n\x05_beta\"i\n\x1bListCustomProvidersResponse\x12\x35\n\tproviders\x18\x01 \x03(\x0b\x32\".headrace.router.v1.CustomProvider\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\":\n\x18GetCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"Q\n\x19GetCustomProviderResponse\x12\x34\n\x08provider\x18\x01 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"\xce\x01\n\x1bUpdateCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x34\n\x08provider\x18\x03 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\x12/\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"T\n\x1cUpdateCustomProviderResponse\x12\x34\n\x08provider\x18\x01 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"g\n\x1b\x44\x65leteCustomProviderRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"T\n\x1c\x44\x65leteCustomProviderResponse\x12\x34\n\x08provider\x18\x01 \x01(\x0b\x32\".headrace.router.v1.CustomProvider2\xf2\x04\n\x15\x43ustomProviderService\x12y\n\x14\x43reateCustomProvider\x12/.headrace.router.v1.CreateCustomProviderRequest\x1a\x30.headrace.router.v1.CreateCustomProviderResponse\x12v\n\x13ListCustomProviders\x12..headrace.router.v1.ListCustomProvidersRequest\x1a/.headrace.router.v1.ListCustomProvidersResponse\x12p\n\x11GetCustomProvider\x12,.headrace.router.v1.GetCustomProviderRequest\x1a-.headrace.router.v1.GetCustomProviderResponse\x12y\n\x14UpdateCustomProvider\x12/.headrace.router.v1.UpdateCustomProviderRequest\x1a\x30.headrace.router.v1.UpdateCustomProviderResponse\x12y\n\x14\x44\x65leteCustomProvider\x12/.headrace.router.v1.DeleteCustomProviderRequest\x1a\x30.headrace.router.v1.DeleteCustomProviderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.router.v1.custom_provider_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CUSTOMPROVIDER']._serialized_start=129
-  _globals['_CUSTOMPROVIDER']._serialized_end=351
-  _globals['_PUTCUSTOMPROVIDERREQUEST']._serialized_start=353
-  _globals['_PUTCUSTOMPROVIDERREQUEST']._serialized_end=453
-  _globals['_PUTCUSTOMPROVIDERRESPONSE']._serialized_start=455
-  _globals['_PUTCUSTOMPROVIDERRESPONSE']._serialized_end=536
-  _globals['_LISTCUSTOMPROVIDERSREQUEST']._serialized_start=538
-  _globals['_LISTCUSTOMPROVIDERSREQUEST']._serialized_end=586
-  _globals['_LISTCUSTOMPROVIDERSRESPONSE']._serialized_start=588
-  _globals['_LISTCUSTOMPROVIDERSRESPONSE']._serialized_end=672
-  _globals['_DELETECUSTOMPROVIDERREQUEST']._serialized_start=674
-  _globals['_DELETECUSTOMPROVIDERREQUEST']._serialized_end=737
-  _globals['_DELETECUSTOMPROVIDERRESPONSE']._serialized_start=739
-  _globals['_DELETECUSTOMPROVIDERRESPONSE']._serialized_end=769
-  _globals['_CUSTOMPROVIDERSERVICE']._serialized_start=772
-  _globals['_CUSTOMPROVIDERSERVICE']._serialized_end=1152
+  _globals['_CUSTOMPROVIDER']._serialized_start=195
+  _globals['_CUSTOMPROVIDER']._serialized_end=538
+  _globals['_CREATECUSTOMPROVIDERREQUEST']._serialized_start=541
+  _globals['_CREATECUSTOMPROVIDERREQUEST']._serialized_end=686
+  _globals['_CREATECUSTOMPROVIDERRESPONSE']._serialized_start=688
+  _globals['_CREATECUSTOMPROVIDERRESPONSE']._serialized_end=772
+  _globals['_LISTCUSTOMPROVIDERSREQUEST']._serialized_start=775
+  _globals['_LISTCUSTOMPROVIDERSREQUEST']._serialized_end=974
+  _globals['_LISTCUSTOMPROVIDERSRESPONSE']._serialized_start=976
+  _globals['_LISTCUSTOMPROVIDERSRESPONSE']._serialized_end=1081
+  _globals['_GETCUSTOMPROVIDERREQUEST']._serialized_start=1083
+  _globals['_GETCUSTOMPROVIDERREQUEST']._serialized_end=1141
+  _globals['_GETCUSTOMPROVIDERRESPONSE']._serialized_start=1143
+  _globals['_GETCUSTOMPROVIDERRESPONSE']._serialized_end=1224
+  _globals['_UPDATECUSTOMPROVIDERREQUEST']._serialized_start=1227
+  _globals['_UPDATECUSTOMPROVIDERREQUEST']._serialized_end=1433
+  _globals['_UPDATECUSTOMPROVIDERRESPONSE']._serialized_start=1435
+  _globals['_UPDATECUSTOMPROVIDERRESPONSE']._serialized_end=1519
+  _globals['_DELETECUSTOMPROVIDERREQUEST']._serialized_start=1521
+  _globals['_DELETECUSTOMPROVIDERREQUEST']._serialized_end=1624
+  _globals['_DELETECUSTOMPROVIDERRESPONSE']._serialized_start=1626
+  _globals['_DELETECUSTOMPROVIDERRESPONSE']._serialized_end=1710
+  _globals['_CUSTOMPROVIDERSERVICE']._serialized_start=1713
+  _globals['_CUSTOMPROVIDERSERVICE']._serialized_end=2339
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from headrace.common.v1 import actor_pb2 as _actor_pb2
 from headrace.common.v1 import http_pb2 as _http_pb2
 import builtins as _builtins
 import sys
@@ -37,6 +39,13 @@ class CustomProvider(_message.Message):
     ENABLED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    CURL_EXAMPLE_FIELD_NUMBER: _builtins.int
+    JS_EXAMPLE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Name without `custom-`: `^[a-z0-9]+(?:-[a-z0-9]+)*$`, 1 to 50 characters."""
     base_url: _builtins.str
@@ -45,6 +54,20 @@ class CustomProvider(_message.Message):
     """Name for people."""
     enabled: _builtins.bool
     """True: it may be called."""
+    id: _builtins.str
+    """Identifier, a UUID. Not sent with plans."""
+    description: _builtins.str
+    """What it is, for people; at most 2000 characters."""
+    link: _builtins.str
+    """Where people read about it; at most 1024 characters."""
+    beta: _builtins.bool
+    """True: it is shown as not ready yet."""
+    curl_example: _builtins.str
+    """Example of a call with curl, for people."""
+    js_example: _builtins.str
+    """Example of a call in JavaScript, for people."""
+    position: _builtins.int
+    """Where it stands in lists for people."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
         """Headers that every call to it gets. Hold no secret: keys are stored with
@@ -69,46 +92,59 @@ class CustomProvider(_message.Message):
         enabled: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        id: _builtins.str = ...,
+        description: _builtins.str = ...,
+        link: _builtins.str = ...,
+        beta: _builtins.bool = ...,
+        curl_example: _builtins.str = ...,
+        js_example: _builtins.str = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "create_time", b"create_time", "enabled", b"enabled", "headers", b"headers", "name", b"name", "slug", b"slug", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_url", b"base_url", "beta", b"beta", "create_time", b"create_time", "curl_example", b"curl_example", "description", b"description", "enabled", b"enabled", "headers", b"headers", "id", b"id", "js_example", b"js_example", "link", b"link", "name", b"name", "position", b"position", "slug", b"slug", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CustomProvider: _TypeAlias = CustomProvider  # noqa: Y015
 
 @_typing.final
-class PutCustomProviderRequest(_message.Message):
-    """Request for `CustomProviderService.PutCustomProvider`."""
+class CreateCustomProviderRequest(_message.Message):
+    """Request for `CustomProviderService.CreateCustomProvider`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Required. Account that owns it."""
     @_builtins.property
     def provider(self) -> Global___CustomProvider:
-        """Required. What it is to be; times are ignored."""
+        """Required. What it is to be; id and times are ignored."""
+
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who asks."""
 
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
         provider: Global___CustomProvider | None = ...,
+        actor: _actor_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "provider", b"provider"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "provider", b"provider"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PutCustomProviderRequest: _TypeAlias = PutCustomProviderRequest  # noqa: Y015
+Global___CreateCustomProviderRequest: _TypeAlias = CreateCustomProviderRequest  # noqa: Y015
 
 @_typing.final
-class PutCustomProviderResponse(_message.Message):
-    """Response for `CustomProviderService.PutCustomProvider`."""
+class CreateCustomProviderResponse(_message.Message):
+    """Response for `CustomProviderService.CreateCustomProvider`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -128,7 +164,7 @@ class PutCustomProviderResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PutCustomProviderResponse: _TypeAlias = PutCustomProviderResponse  # noqa: Y015
+Global___CreateCustomProviderResponse: _TypeAlias = CreateCustomProviderResponse  # noqa: Y015
 
 @_typing.final
 class ListCustomProvidersRequest(_message.Message):
@@ -137,18 +173,53 @@ class ListCustomProvidersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    BETA_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    DESCENDING_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Required. Account that owns them."""
+    page_size: _builtins.int
+    """Largest number in the answer, 1 to 1000. Zero: 1000."""
+    offset: _builtins.int
+    """How many to pass over, at least 0."""
+    enabled: _builtins.bool
+    """Only those that may be called, or may not."""
+    beta: _builtins.bool
+    """Only those that are not ready yet, or are."""
+    search: _builtins.str
+    """Only those with this in id, name or slug, whatever the case. Empty: all."""
+    order_by: _builtins.str
+    """What to sort by: `slug`, `name`, `create_time`, `position`. Empty: `slug`."""
+    descending: _builtins.bool
+    """True: from the last to the first."""
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        enabled: _builtins.bool | None = ...,
+        beta: _builtins.bool | None = ...,
+        search: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        descending: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beta", b"_beta", "_enabled", b"_enabled", "beta", b"beta", "enabled", b"enabled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beta", b"_beta", "_enabled", b"_enabled", "account_id", b"account_id", "beta", b"beta", "descending", b"descending", "enabled", b"enabled", "offset", b"offset", "order_by", b"order_by", "page_size", b"page_size", "search", b"search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__beta: _TypeAlias = _typing.Literal["beta"]  # noqa: Y015
+    _WhichOneofArgType__beta: _TypeAlias = _typing.Literal["_beta", b"_beta"]  # noqa: Y015
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beta) -> _WhichOneofReturnType__beta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
 
 Global___ListCustomProvidersRequest: _TypeAlias = ListCustomProvidersRequest  # noqa: Y015
 
@@ -159,6 +230,9 @@ class ListCustomProvidersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    total_count: _builtins.int
+    """How many satisfy the request in all."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomProvider]:
         """The providers."""
@@ -167,14 +241,133 @@ class ListCustomProvidersResponse(_message.Message):
         self,
         *,
         providers: _abc.Iterable[Global___CustomProvider] | None = ...,
+        total_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCustomProvidersResponse: _TypeAlias = ListCustomProvidersResponse  # noqa: Y015
+
+@_typing.final
+class GetCustomProviderRequest(_message.Message):
+    """Request for `CustomProviderService.GetCustomProvider`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account that owns it."""
+    id: _builtins.str
+    """Required. Its id."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCustomProviderRequest: _TypeAlias = GetCustomProviderRequest  # noqa: Y015
+
+@_typing.final
+class GetCustomProviderResponse(_message.Message):
+    """Response for `CustomProviderService.GetCustomProvider`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def provider(self) -> Global___CustomProvider:
+        """The provider."""
+
+    def __init__(
+        self,
+        *,
+        provider: Global___CustomProvider | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCustomProviderResponse: _TypeAlias = GetCustomProviderResponse  # noqa: Y015
+
+@_typing.final
+class UpdateCustomProviderRequest(_message.Message):
+    """Request for `CustomProviderService.UpdateCustomProvider`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account that owns it."""
+    id: _builtins.str
+    """Required. Its id."""
+    @_builtins.property
+    def provider(self) -> Global___CustomProvider:
+        """The new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. Fields of `provider` to change, by name."""
+
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        provider: Global___CustomProvider | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        actor: _actor_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "provider", b"provider", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "id", b"id", "provider", b"provider", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCustomProviderRequest: _TypeAlias = UpdateCustomProviderRequest  # noqa: Y015
+
+@_typing.final
+class UpdateCustomProviderResponse(_message.Message):
+    """Response for `CustomProviderService.UpdateCustomProvider`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def provider(self) -> Global___CustomProvider:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        provider: Global___CustomProvider | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCustomProviderResponse: _TypeAlias = UpdateCustomProviderResponse  # noqa: Y015
 
 @_typing.final
 class DeleteCustomProviderRequest(_message.Message):
@@ -183,20 +376,26 @@ class DeleteCustomProviderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    SLUG_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Required. Account that owns it."""
-    slug: _builtins.str
-    """Required. Its slug."""
+    id: _builtins.str
+    """Required. Its id."""
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who asks."""
+
     def __init__(
         self,
         *,
         account_id: _builtins.str = ...,
-        slug: _builtins.str = ...,
+        id: _builtins.str = ...,
+        actor: _actor_pb2.Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "slug", b"slug"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -208,12 +407,19 @@ class DeleteCustomProviderResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def provider(self) -> Global___CustomProvider:
+        """As it was."""
+
     def __init__(
         self,
+        *,
+        provider: Global___CustomProvider | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provider", b"provider"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

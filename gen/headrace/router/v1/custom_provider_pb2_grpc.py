@@ -27,6 +27,9 @@ if _version_not_supported:
 
 class CustomProviderServiceStub:
     """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
     """
 
     def __init__(self, channel):
@@ -35,15 +38,25 @@ class CustomProviderServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.PutCustomProvider = channel.unary_unary(
-                '/headrace.router.v1.CustomProviderService/PutCustomProvider',
-                request_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderRequest.SerializeToString,
-                response_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderResponse.FromString,
+        self.CreateCustomProvider = channel.unary_unary(
+                '/headrace.router.v1.CustomProviderService/CreateCustomProvider',
+                request_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderResponse.FromString,
                 _registered_method=True)
         self.ListCustomProviders = channel.unary_unary(
                 '/headrace.router.v1.CustomProviderService/ListCustomProviders',
                 request_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersRequest.SerializeToString,
                 response_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersResponse.FromString,
+                _registered_method=True)
+        self.GetCustomProvider = channel.unary_unary(
+                '/headrace.router.v1.CustomProviderService/GetCustomProvider',
+                request_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderResponse.FromString,
+                _registered_method=True)
+        self.UpdateCustomProvider = channel.unary_unary(
+                '/headrace.router.v1.CustomProviderService/UpdateCustomProvider',
+                request_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderResponse.FromString,
                 _registered_method=True)
         self.DeleteCustomProvider = channel.unary_unary(
                 '/headrace.router.v1.CustomProviderService/DeleteCustomProvider',
@@ -54,18 +67,36 @@ class CustomProviderServiceStub:
 
 class CustomProviderServiceServicer:
     """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
     """
 
-    def PutCustomProvider(self, request, context):
-        """Makes a provider, or replaces the one of that slug. Takes effect
-        everywhere within a second. Fails with INVALID_REQUEST.
+    def CreateCustomProvider(self, request, context):
+        """Makes a provider. Fails with INVALID_REQUEST, or CONFLICT when the account
+        has one of that slug or the operator does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCustomProviders(self, request, context):
-        """Lists an account's providers, by slug.
+        """Lists an account's providers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCustomProvider(self, request, context):
+        """Finds a provider. Fails with NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCustomProvider(self, request, context):
+        """Changes the fields named in the mask. Fails with NOT_FOUND,
+        INVALID_REQUEST or CONFLICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,15 +112,25 @@ class CustomProviderServiceServicer:
 
 def add_CustomProviderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'PutCustomProvider': grpc.unary_unary_rpc_method_handler(
-                    servicer.PutCustomProvider,
-                    request_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderRequest.FromString,
-                    response_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderResponse.SerializeToString,
+            'CreateCustomProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCustomProvider,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderResponse.SerializeToString,
             ),
             'ListCustomProviders': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCustomProviders,
                     request_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersRequest.FromString,
                     response_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersResponse.SerializeToString,
+            ),
+            'GetCustomProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCustomProvider,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderResponse.SerializeToString,
+            ),
+            'UpdateCustomProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCustomProvider,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderResponse.SerializeToString,
             ),
             'DeleteCustomProvider': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCustomProvider,
@@ -106,10 +147,13 @@ def add_CustomProviderServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CustomProviderService:
     """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
     """
 
     @staticmethod
-    def PutCustomProvider(request,
+    def CreateCustomProvider(request,
             target,
             options=(),
             channel_credentials=None,
@@ -122,9 +166,9 @@ class CustomProviderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/headrace.router.v1.CustomProviderService/PutCustomProvider',
-            headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderRequest.SerializeToString,
-            headrace_dot_router_dot_v1_dot_custom__provider__pb2.PutCustomProviderResponse.FromString,
+            '/headrace.router.v1.CustomProviderService/CreateCustomProvider',
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.CreateCustomProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -152,6 +196,60 @@ class CustomProviderService:
             '/headrace.router.v1.CustomProviderService/ListCustomProviders',
             headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersRequest.SerializeToString,
             headrace_dot_router_dot_v1_dot_custom__provider__pb2.ListCustomProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCustomProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.CustomProviderService/GetCustomProvider',
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.GetCustomProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCustomProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.CustomProviderService/UpdateCustomProvider',
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_custom__provider__pb2.UpdateCustomProviderResponse.FromString,
             options,
             channel_credentials,
             insecure,

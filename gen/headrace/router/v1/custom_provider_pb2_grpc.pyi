@@ -27,46 +27,70 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CustomProviderServiceStub:
-    """Keeps the providers that accounts named themselves."""
+    """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CustomProviderServiceAsyncStub: ...
-    PutCustomProvider: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.PutCustomProviderRequest, _custom_provider_pb2.PutCustomProviderResponse]
-    """Makes a provider, or replaces the one of that slug. Takes effect
-    everywhere within a second. Fails with INVALID_REQUEST.
+    CreateCustomProvider: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.CreateCustomProviderRequest, _custom_provider_pb2.CreateCustomProviderResponse]
+    """Makes a provider. Fails with INVALID_REQUEST, or CONFLICT when the account
+    has one of that slug or the operator does.
     """
     ListCustomProviders: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.ListCustomProvidersRequest, _custom_provider_pb2.ListCustomProvidersResponse]
-    """Lists an account's providers, by slug."""
+    """Lists an account's providers."""
+    GetCustomProvider: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.GetCustomProviderRequest, _custom_provider_pb2.GetCustomProviderResponse]
+    """Finds a provider. Fails with NOT_FOUND."""
+    UpdateCustomProvider: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.UpdateCustomProviderRequest, _custom_provider_pb2.UpdateCustomProviderResponse]
+    """Changes the fields named in the mask. Fails with NOT_FOUND,
+    INVALID_REQUEST or CONFLICT.
+    """
     DeleteCustomProvider: _grpc.UnaryUnaryMultiCallable[_custom_provider_pb2.DeleteCustomProviderRequest, _custom_provider_pb2.DeleteCustomProviderResponse]
     """Deletes a provider. Fails with NOT_FOUND."""
 
 @_typing.type_check_only
 class CustomProviderServiceAsyncStub(CustomProviderServiceStub):
-    """Keeps the providers that accounts named themselves."""
+    """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    PutCustomProvider: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.PutCustomProviderRequest, _custom_provider_pb2.PutCustomProviderResponse]  # type: ignore[assignment]
-    """Makes a provider, or replaces the one of that slug. Takes effect
-    everywhere within a second. Fails with INVALID_REQUEST.
+    CreateCustomProvider: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.CreateCustomProviderRequest, _custom_provider_pb2.CreateCustomProviderResponse]  # type: ignore[assignment]
+    """Makes a provider. Fails with INVALID_REQUEST, or CONFLICT when the account
+    has one of that slug or the operator does.
     """
     ListCustomProviders: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.ListCustomProvidersRequest, _custom_provider_pb2.ListCustomProvidersResponse]  # type: ignore[assignment]
-    """Lists an account's providers, by slug."""
+    """Lists an account's providers."""
+    GetCustomProvider: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.GetCustomProviderRequest, _custom_provider_pb2.GetCustomProviderResponse]  # type: ignore[assignment]
+    """Finds a provider. Fails with NOT_FOUND."""
+    UpdateCustomProvider: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.UpdateCustomProviderRequest, _custom_provider_pb2.UpdateCustomProviderResponse]  # type: ignore[assignment]
+    """Changes the fields named in the mask. Fails with NOT_FOUND,
+    INVALID_REQUEST or CONFLICT.
+    """
     DeleteCustomProvider: _aio.UnaryUnaryMultiCallable[_custom_provider_pb2.DeleteCustomProviderRequest, _custom_provider_pb2.DeleteCustomProviderResponse]  # type: ignore[assignment]
     """Deletes a provider. Fails with NOT_FOUND."""
 
 class CustomProviderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps the providers that accounts named themselves."""
+    """Keeps the providers that accounts named themselves.
+
+    Changes take effect everywhere within a second, and empty the cache of that
+    provider's answers.
+    """
 
     @_abc_1.abstractmethod
-    def PutCustomProvider(
+    def CreateCustomProvider(
         self,
-        request: _custom_provider_pb2.PutCustomProviderRequest,
+        request: _custom_provider_pb2.CreateCustomProviderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_custom_provider_pb2.PutCustomProviderResponse, _abc.Awaitable[_custom_provider_pb2.PutCustomProviderResponse]]:
-        """Makes a provider, or replaces the one of that slug. Takes effect
-        everywhere within a second. Fails with INVALID_REQUEST.
+    ) -> _typing.Union[_custom_provider_pb2.CreateCustomProviderResponse, _abc.Awaitable[_custom_provider_pb2.CreateCustomProviderResponse]]:
+        """Makes a provider. Fails with INVALID_REQUEST, or CONFLICT when the account
+        has one of that slug or the operator does.
         """
 
     @_abc_1.abstractmethod
@@ -75,7 +99,25 @@ class CustomProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _custom_provider_pb2.ListCustomProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_custom_provider_pb2.ListCustomProvidersResponse, _abc.Awaitable[_custom_provider_pb2.ListCustomProvidersResponse]]:
-        """Lists an account's providers, by slug."""
+        """Lists an account's providers."""
+
+    @_abc_1.abstractmethod
+    def GetCustomProvider(
+        self,
+        request: _custom_provider_pb2.GetCustomProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custom_provider_pb2.GetCustomProviderResponse, _abc.Awaitable[_custom_provider_pb2.GetCustomProviderResponse]]:
+        """Finds a provider. Fails with NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def UpdateCustomProvider(
+        self,
+        request: _custom_provider_pb2.UpdateCustomProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_custom_provider_pb2.UpdateCustomProviderResponse, _abc.Awaitable[_custom_provider_pb2.UpdateCustomProviderResponse]]:
+        """Changes the fields named in the mask. Fails with NOT_FOUND,
+        INVALID_REQUEST or CONFLICT.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCustomProvider(

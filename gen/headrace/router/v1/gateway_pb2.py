@@ -26,23 +26,27 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/router/v1/gateway.proto\x12\x12headrace.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x01\n\x07Gateway\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x35\n\x08settings\x18\x03 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcd\x02\n\x0fGatewaySettings\x12\x16\n\x0e\x61uthentication\x18\x01 \x01(\x08\x12,\n\tcache_ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63ollect_logs\x18\x03 \x01(\x08\x12\x18\n\x10\x63ollect_payloads\x18\x04 \x01(\x08\x12.\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x06 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12;\n\ron_disconnect\x18\x07 \x01(\x0e\x32$.headrace.router.v1.DisconnectPolicy\x12\x1a\n\x12strict_translation\x18\x08 \x01(\x08\x12\x11\n\tbyok_only\x18\t \x01(\x08\"\xb8\x01\n\x08Timeouts\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nfirst_byte\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x05Retry\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x62\x61\x63koff\x18\x03 \x01(\x0e\x32\x1b.headrace.router.v1.Backoff*e\n\x07\x42\x61\x63koff\x12\x17\n\x13\x42\x41\x43KOFF_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42\x41\x43KOFF_CONSTANT\x10\x01\x12\x12\n\x0e\x42\x41\x43KOFF_LINEAR\x10\x02\x12\x17\n\x13\x42\x41\x43KOFF_EXPONENTIAL\x10\x03*p\n\x10\x44isconnectPolicy\x12!\n\x1d\x44ISCONNECT_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISCONNECT_POLICY_CANCEL\x10\x01\x12\x1b\n\x17\x44ISCONNECT_POLICY_DRAIN\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headrace/router/v1/gateway.proto\x12\x12headrace.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x01\n\x07Gateway\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x35\n\x08settings\x18\x03 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0binternal_id\x18\x06 \x01(\t\"\x9c\x07\n\x0fGatewaySettings\x12\x16\n\x0e\x61uthentication\x18\x01 \x01(\x08\x12,\n\tcache_ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63ollect_logs\x18\x03 \x01(\x08\x12\x18\n\x10\x63ollect_payloads\x18\x04 \x01(\x08\x12.\n\x08timeouts\x18\x05 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x06 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12;\n\ron_disconnect\x18\x07 \x01(\x0e\x32$.headrace.router.v1.DisconnectPolicy\x12\x1a\n\x12strict_translation\x18\x08 \x01(\x08\x12\x11\n\tbyok_only\x18\t \x01(\x08\x12\"\n\x1a\x63\x61\x63he_invalidate_on_update\x18\n \x01(\x08\x12\x12\n\nrate_limit\x18\x0b \x01(\x03\x12\x36\n\x13rate_limit_interval\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x44\n\x14rate_limit_technique\x18\r \x01(\x0e\x32&.headrace.router.v1.RateLimitTechnique\x12\x1b\n\x0elog_management\x18\x0e \x01(\x03H\x00\x88\x01\x01\x12J\n\x17log_management_strategy\x18\x0f \x01(\x0e\x32).headrace.router.v1.LogManagementStrategy\x12\x1a\n\x12log_classification\x18\x10 \x01(\x08\x12\x0f\n\x07logpush\x18\x11 \x01(\x08\x12\x1a\n\x12logpush_public_key\x18\x12 \x01(\t\x12\x0b\n\x03zdr\x18\x13 \x01(\x08\x12\x16\n\twholesale\x18\x14 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x17workers_ai_billing_mode\x18\x15 \x01(\t\x12\x10\n\x08store_id\x18\x16 \x01(\t\x12\x10\n\x08\x64lp_json\x18\x17 \x01(\t\x12\x17\n\x0fguardrails_json\x18\x18 \x01(\t\x12\x11\n\totel_json\x18\x19 \x01(\t\x12\x19\n\x11spend_limits_json\x18\x1a \x01(\t\x12\x13\n\x0bstripe_json\x18\x1b \x01(\tB\x11\n\x0f_log_managementB\x0c\n\n_wholesale\"\xb8\x01\n\x08Timeouts\x12*\n\x07\x63onnect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nfirst_byte\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04idle\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"u\n\x05Retry\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12(\n\x05\x64\x65lay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x07\x62\x61\x63koff\x18\x03 \x01(\x0e\x32\x1b.headrace.router.v1.Backoff*|\n\x12RateLimitTechnique\x12$\n RATE_LIMIT_TECHNIQUE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aRATE_LIMIT_TECHNIQUE_FIXED\x10\x01\x12 \n\x1cRATE_LIMIT_TECHNIQUE_SLIDING\x10\x02*\x97\x01\n\x15LogManagementStrategy\x12\'\n#LOG_MANAGEMENT_STRATEGY_UNSPECIFIED\x10\x00\x12)\n%LOG_MANAGEMENT_STRATEGY_DELETE_OLDEST\x10\x01\x12*\n&LOG_MANAGEMENT_STRATEGY_STOP_INSERTING\x10\x02*e\n\x07\x42\x61\x63koff\x12\x17\n\x13\x42\x41\x43KOFF_UNSPECIFIED\x10\x00\x12\x14\n\x10\x42\x41\x43KOFF_CONSTANT\x10\x01\x12\x12\n\x0e\x42\x41\x43KOFF_LINEAR\x10\x02\x12\x17\n\x13\x42\x41\x43KOFF_EXPONENTIAL\x10\x03*p\n\x10\x44isconnectPolicy\x12!\n\x1d\x44ISCONNECT_POLICY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44ISCONNECT_POLICY_CANCEL\x10\x01\x12\x1b\n\x17\x44ISCONNECT_POLICY_DRAIN\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.router.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKOFF']._serialized_start=960
-  _globals['_BACKOFF']._serialized_end=1061
-  _globals['_DISCONNECTPOLICY']._serialized_start=1063
-  _globals['_DISCONNECTPOLICY']._serialized_end=1175
+  _globals['_RATELIMITTECHNIQUE']._serialized_start=1572
+  _globals['_RATELIMITTECHNIQUE']._serialized_end=1696
+  _globals['_LOGMANAGEMENTSTRATEGY']._serialized_start=1699
+  _globals['_LOGMANAGEMENTSTRATEGY']._serialized_end=1850
+  _globals['_BACKOFF']._serialized_start=1852
+  _globals['_BACKOFF']._serialized_end=1953
+  _globals['_DISCONNECTPOLICY']._serialized_start=1955
+  _globals['_DISCONNECTPOLICY']._serialized_end=2067
   _globals['_GATEWAY']._serialized_start=122
-  _globals['_GATEWAY']._serialized_end=316
-  _globals['_GATEWAYSETTINGS']._serialized_start=319
-  _globals['_GATEWAYSETTINGS']._serialized_end=652
-  _globals['_TIMEOUTS']._serialized_start=655
-  _globals['_TIMEOUTS']._serialized_end=839
-  _globals['_RETRY']._serialized_start=841
-  _globals['_RETRY']._serialized_end=958
+  _globals['_GATEWAY']._serialized_end=337
+  _globals['_GATEWAYSETTINGS']._serialized_start=340
+  _globals['_GATEWAYSETTINGS']._serialized_end=1264
+  _globals['_TIMEOUTS']._serialized_start=1267
+  _globals['_TIMEOUTS']._serialized_end=1451
+  _globals['_RETRY']._serialized_start=1453
+  _globals['_RETRY']._serialized_end=1570
 # @@protoc_insertion_point(module_scope)

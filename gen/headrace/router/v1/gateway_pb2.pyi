@@ -19,6 +19,54 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RateLimitTechnique:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RateLimitTechniqueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateLimitTechnique.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RATE_LIMIT_TECHNIQUE_UNSPECIFIED: _RateLimitTechnique.ValueType  # 0
+    """As fixed."""
+    RATE_LIMIT_TECHNIQUE_FIXED: _RateLimitTechnique.ValueType  # 1
+    """In intervals that the clock begins."""
+    RATE_LIMIT_TECHNIQUE_SLIDING: _RateLimitTechnique.ValueType  # 2
+    """In the interval that ends now."""
+
+class RateLimitTechnique(_RateLimitTechnique, metaclass=_RateLimitTechniqueEnumTypeWrapper):
+    """How requests are counted against a limit."""
+
+RATE_LIMIT_TECHNIQUE_UNSPECIFIED: RateLimitTechnique.ValueType  # 0
+"""As fixed."""
+RATE_LIMIT_TECHNIQUE_FIXED: RateLimitTechnique.ValueType  # 1
+"""In intervals that the clock begins."""
+RATE_LIMIT_TECHNIQUE_SLIDING: RateLimitTechnique.ValueType  # 2
+"""In the interval that ends now."""
+Global___RateLimitTechnique: _TypeAlias = RateLimitTechnique  # noqa: Y015
+
+class _LogManagementStrategy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogManagementStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogManagementStrategy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_MANAGEMENT_STRATEGY_UNSPECIFIED: _LogManagementStrategy.ValueType  # 0
+    """As delete oldest."""
+    LOG_MANAGEMENT_STRATEGY_DELETE_OLDEST: _LogManagementStrategy.ValueType  # 1
+    """The oldest make room."""
+    LOG_MANAGEMENT_STRATEGY_STOP_INSERTING: _LogManagementStrategy.ValueType  # 2
+    """New ones are not kept."""
+
+class LogManagementStrategy(_LogManagementStrategy, metaclass=_LogManagementStrategyEnumTypeWrapper):
+    """What happens when a gateway has as many log entries as it may have."""
+
+LOG_MANAGEMENT_STRATEGY_UNSPECIFIED: LogManagementStrategy.ValueType  # 0
+"""As delete oldest."""
+LOG_MANAGEMENT_STRATEGY_DELETE_OLDEST: LogManagementStrategy.ValueType  # 1
+"""The oldest make room."""
+LOG_MANAGEMENT_STRATEGY_STOP_INSERTING: LogManagementStrategy.ValueType  # 2
+"""New ones are not kept."""
+Global___LogManagementStrategy: _TypeAlias = LogManagementStrategy  # noqa: Y015
+
 class _Backoff:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -82,10 +130,13 @@ class Gateway(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    INTERNAL_ID_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     """Account that owns it."""
     id: _builtins.str
     """Name in the URL: `^[a-z0-9_]+(?:-[a-z0-9_]+)*$`, 1 to 64 characters."""
+    internal_id: _builtins.str
+    """UUID that stays the same for as long as the gateway is there."""
     @_builtins.property
     def settings(self) -> Global___GatewaySettings:
         """What it does with requests."""
@@ -106,10 +157,11 @@ class Gateway(_message.Message):
         settings: Global___GatewaySettings | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        internal_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "id", b"id", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "create_time", b"create_time", "id", b"id", "internal_id", b"internal_id", "settings", b"settings", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,6 +185,24 @@ class GatewaySettings(_message.Message):
     ON_DISCONNECT_FIELD_NUMBER: _builtins.int
     STRICT_TRANSLATION_FIELD_NUMBER: _builtins.int
     BYOK_ONLY_FIELD_NUMBER: _builtins.int
+    CACHE_INVALIDATE_ON_UPDATE_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_INTERVAL_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_TECHNIQUE_FIELD_NUMBER: _builtins.int
+    LOG_MANAGEMENT_FIELD_NUMBER: _builtins.int
+    LOG_MANAGEMENT_STRATEGY_FIELD_NUMBER: _builtins.int
+    LOG_CLASSIFICATION_FIELD_NUMBER: _builtins.int
+    LOGPUSH_FIELD_NUMBER: _builtins.int
+    LOGPUSH_PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    ZDR_FIELD_NUMBER: _builtins.int
+    WHOLESALE_FIELD_NUMBER: _builtins.int
+    WORKERS_AI_BILLING_MODE_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    DLP_JSON_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_JSON_FIELD_NUMBER: _builtins.int
+    OTEL_JSON_FIELD_NUMBER: _builtins.int
+    SPEND_LIMITS_JSON_FIELD_NUMBER: _builtins.int
+    STRIPE_JSON_FIELD_NUMBER: _builtins.int
     authentication: _builtins.bool
     """True: a request without a valid token is refused."""
     collect_logs: _builtins.bool
@@ -145,6 +215,44 @@ class GatewaySettings(_message.Message):
     """True: a parameter that the target cannot take is an error."""
     byok_only: _builtins.bool
     """True: the operator's own keys are never used."""
+    cache_invalidate_on_update: _builtins.bool
+    """True: a change of the settings empties the gateway's cache."""
+    rate_limit: _builtins.int
+    """Most requests in `rate_limit_interval`. Absent or zero: any number."""
+    rate_limit_technique: Global___RateLimitTechnique.ValueType
+    """How requests are counted."""
+    log_management: _builtins.int
+    """Log entries kept of this gateway, 10,000 to 10,000,000. Absent: 10,000,000."""
+    log_management_strategy: Global___LogManagementStrategy.ValueType
+    """What happens when there are that many."""
+    log_classification: _builtins.bool
+    """True: requests are sorted by task."""
+    logpush: _builtins.bool
+    """True: log entries are exported."""
+    logpush_public_key: _builtins.str
+    """Public key that exported bodies are sealed for, 16 to 1024 characters.
+    Empty: they are not sealed.
+    """
+    zdr: _builtins.bool
+    """True: where possible, the provider is asked to keep nothing."""
+    wholesale: _builtins.bool
+    """As the public product keeps it: whether the operator's keys may be used.
+    False does the same as `byok_only`.
+    """
+    workers_ai_billing_mode: _builtins.str
+    """Who pays for Workers AI: `postpaid` or `unified`. Empty: `postpaid`."""
+    store_id: _builtins.str
+    """Store that keys are in, as the public product keeps it. Empty: none."""
+    dlp_json: _builtins.str
+    """JSON object with what is checked for data loss. Empty: nothing is."""
+    guardrails_json: _builtins.str
+    """JSON object with what is blocked or flagged, by category. Empty: nothing."""
+    otel_json: _builtins.str
+    """JSON array of where spans are exported to. Empty: nowhere."""
+    spend_limits_json: _builtins.str
+    """JSON object with limits of what may be spent. Empty: none."""
+    stripe_json: _builtins.str
+    """JSON object with how usage is billed on. Empty: it is not."""
     @_builtins.property
     def cache_ttl(self) -> _duration_pb2.Duration:
         """How long answers are cached. Zero or absent: not at all."""
@@ -156,6 +264,10 @@ class GatewaySettings(_message.Message):
     @_builtins.property
     def retry(self) -> Global___Retry:
         """Retries of a step, where a step sets none."""
+
+    @_builtins.property
+    def rate_limit_interval(self) -> _duration_pb2.Duration:
+        """Time in which `rate_limit` counts. Absent or zero: no limit."""
 
     def __init__(
         self,
@@ -169,12 +281,37 @@ class GatewaySettings(_message.Message):
         on_disconnect: Global___DisconnectPolicy.ValueType = ...,
         strict_translation: _builtins.bool = ...,
         byok_only: _builtins.bool = ...,
+        cache_invalidate_on_update: _builtins.bool = ...,
+        rate_limit: _builtins.int = ...,
+        rate_limit_interval: _duration_pb2.Duration | None = ...,
+        rate_limit_technique: Global___RateLimitTechnique.ValueType = ...,
+        log_management: _builtins.int | None = ...,
+        log_management_strategy: Global___LogManagementStrategy.ValueType = ...,
+        log_classification: _builtins.bool = ...,
+        logpush: _builtins.bool = ...,
+        logpush_public_key: _builtins.str = ...,
+        zdr: _builtins.bool = ...,
+        wholesale: _builtins.bool | None = ...,
+        workers_ai_billing_mode: _builtins.str = ...,
+        store_id: _builtins.str = ...,
+        dlp_json: _builtins.str = ...,
+        guardrails_json: _builtins.str = ...,
+        otel_json: _builtins.str = ...,
+        spend_limits_json: _builtins.str = ...,
+        stripe_json: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache_ttl", b"cache_ttl", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "cache_ttl", b"cache_ttl", "log_management", b"log_management", "rate_limit_interval", b"rate_limit_interval", "retry", b"retry", "timeouts", b"timeouts", "wholesale", b"wholesale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authentication", b"authentication", "byok_only", b"byok_only", "cache_ttl", b"cache_ttl", "collect_logs", b"collect_logs", "collect_payloads", b"collect_payloads", "on_disconnect", b"on_disconnect", "retry", b"retry", "strict_translation", b"strict_translation", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "authentication", b"authentication", "byok_only", b"byok_only", "cache_invalidate_on_update", b"cache_invalidate_on_update", "cache_ttl", b"cache_ttl", "collect_logs", b"collect_logs", "collect_payloads", b"collect_payloads", "dlp_json", b"dlp_json", "guardrails_json", b"guardrails_json", "log_classification", b"log_classification", "log_management", b"log_management", "log_management_strategy", b"log_management_strategy", "logpush", b"logpush", "logpush_public_key", b"logpush_public_key", "on_disconnect", b"on_disconnect", "otel_json", b"otel_json", "rate_limit", b"rate_limit", "rate_limit_interval", b"rate_limit_interval", "rate_limit_technique", b"rate_limit_technique", "retry", b"retry", "spend_limits_json", b"spend_limits_json", "store_id", b"store_id", "strict_translation", b"strict_translation", "stripe_json", b"stripe_json", "timeouts", b"timeouts", "wholesale", b"wholesale", "workers_ai_billing_mode", b"workers_ai_billing_mode", "zdr", b"zdr"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__log_management: _TypeAlias = _typing.Literal["log_management"]  # noqa: Y015
+    _WhichOneofArgType__log_management: _TypeAlias = _typing.Literal["_log_management", b"_log_management"]  # noqa: Y015
+    _WhichOneofReturnType__wholesale: _TypeAlias = _typing.Literal["wholesale"]  # noqa: Y015
+    _WhichOneofArgType__wholesale: _TypeAlias = _typing.Literal["_wholesale", b"_wholesale"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_management) -> _WhichOneofReturnType__log_management | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wholesale) -> _WhichOneofReturnType__wholesale | None: ...
 
 Global___GatewaySettings: _TypeAlias = GatewaySettings  # noqa: Y015
 

@@ -22,7 +22,6 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from headrace.common.v1 import caller_pb2 as headrace_dot_common_dot_v1_dot_caller__pb2
 from headrace.common.v1 import http_pb2 as headrace_dot_common_dot_v1_dot_http__pb2
 from headrace.common.v1 import lifetime_pb2 as headrace_dot_common_dot_v1_dot_lifetime__pb2
@@ -30,37 +29,27 @@ from headrace.router.v1 import custom_provider_pb2 as headrace_dot_router_dot_v1
 from headrace.router.v1 import gateway_pb2 as headrace_dot_router_dot_v1_dot_gateway__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/router/v1/router_service.proto\x12\x12headrace.router.v1\x1a google/protobuf/field_mask.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a!headrace/common/v1/lifetime.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xc1\x02\n\x0bPlanRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x33\n\x0e\x63lient_dialect\x18\x03 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x17\n\x0frequested_model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x11\n\x04\x62ody\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0c\x63ontinuation\x18\x08 \x01(\x0c\x12\x30\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1f.headrace.router.v1.StepFailureB\x07\n\x05_body\";\n\x0bStepFailure\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\x05\"\xe2\x01\n\x0cPlanResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.headrace.router.v1.Step\x12\x35\n\x08settings\x18\x02 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12\x14\n\x0c\x63ontinuation\x18\x03 \x01(\x0c\x12,\n\x05needs\x18\x04 \x03(\x0e\x32\x1d.headrace.router.v1.PlanInput\x12.\n\x08lifetime\x18\x05 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\"\xb5\x01\n\x04Step\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\x08timeouts\x18\x03 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x04 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12\x32\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation\";\n\x11GetGatewayRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\"B\n\x12GetGatewayResponse\x12,\n\x07gateway\x18\x01 \x01(\x0b\x32\x1b.headrace.router.v1.Gateway\"\xa6\x01\n\x14UpdateGatewayRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x35\n\x08settings\x18\x03 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12/\n\x0bupdate_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"E\n\x15UpdateGatewayResponse\x12,\n\x07gateway\x18\x01 \x01(\x0b\x32\x1b.headrace.router.v1.Gateway*m\n\tPlanInput\x12\x1a\n\x16PLAN_INPUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fPLAN_INPUT_BODY\x10\x01\x12\x16\n\x12PLAN_INPUT_HEADERS\x10\x02\x12\x17\n\x13PLAN_INPUT_METADATA\x10\x03\x32\xaa\x01\n\rRouterService\x12I\n\x04Plan\x12\x1f.headrace.router.v1.PlanRequest\x1a .headrace.router.v1.PlanResponse\x12N\n\x05Watch\x12 .headrace.router.v1.WatchRequest\x1a!.headrace.router.v1.WatchResponse0\x01\x32\xd3\x01\n\x0eGatewayService\x12[\n\nGetGateway\x12%.headrace.router.v1.GetGatewayRequest\x1a&.headrace.router.v1.GetGatewayResponse\x12\x64\n\rUpdateGateway\x12(.headrace.router.v1.UpdateGatewayRequest\x1a).headrace.router.v1.UpdateGatewayResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/router/v1/router_service.proto\x12\x12headrace.router.v1\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a!headrace/common/v1/lifetime.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xc1\x02\n\x0bPlanRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x33\n\x0e\x63lient_dialect\x18\x03 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x17\n\x0frequested_model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x11\n\x04\x62ody\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0c\x63ontinuation\x18\x08 \x01(\x0c\x12\x30\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1f.headrace.router.v1.StepFailureB\x07\n\x05_body\";\n\x0bStepFailure\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\x05\"\xe2\x01\n\x0cPlanResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.headrace.router.v1.Step\x12\x35\n\x08settings\x18\x02 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12\x14\n\x0c\x63ontinuation\x18\x03 \x01(\x0c\x12,\n\x05needs\x18\x04 \x03(\x0e\x32\x1d.headrace.router.v1.PlanInput\x12.\n\x08lifetime\x18\x05 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\"\xb5\x01\n\x04Step\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\x08timeouts\x18\x03 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x04 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12\x32\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation*m\n\tPlanInput\x12\x1a\n\x16PLAN_INPUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fPLAN_INPUT_BODY\x10\x01\x12\x16\n\x12PLAN_INPUT_HEADERS\x10\x02\x12\x17\n\x13PLAN_INPUT_METADATA\x10\x03\x32\xaa\x01\n\rRouterService\x12I\n\x04Plan\x12\x1f.headrace.router.v1.PlanRequest\x1a .headrace.router.v1.PlanResponse\x12N\n\x05Watch\x12 .headrace.router.v1.WatchRequest\x1a!.headrace.router.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.router.v1.router_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANINPUT']._serialized_start=1528
-  _globals['_PLANINPUT']._serialized_end=1637
-  _globals['_PLANREQUEST']._serialized_start=273
-  _globals['_PLANREQUEST']._serialized_end=594
-  _globals['_STEPFAILURE']._serialized_start=596
-  _globals['_STEPFAILURE']._serialized_end=655
-  _globals['_PLANRESPONSE']._serialized_start=658
-  _globals['_PLANRESPONSE']._serialized_end=884
-  _globals['_STEP']._serialized_start=887
-  _globals['_STEP']._serialized_end=1068
-  _globals['_WATCHREQUEST']._serialized_start=1070
-  _globals['_WATCHREQUEST']._serialized_end=1084
-  _globals['_WATCHRESPONSE']._serialized_start=1086
-  _globals['_WATCHRESPONSE']._serialized_end=1157
-  _globals['_GETGATEWAYREQUEST']._serialized_start=1159
-  _globals['_GETGATEWAYREQUEST']._serialized_end=1218
-  _globals['_GETGATEWAYRESPONSE']._serialized_start=1220
-  _globals['_GETGATEWAYRESPONSE']._serialized_end=1286
-  _globals['_UPDATEGATEWAYREQUEST']._serialized_start=1289
-  _globals['_UPDATEGATEWAYREQUEST']._serialized_end=1455
-  _globals['_UPDATEGATEWAYRESPONSE']._serialized_start=1457
-  _globals['_UPDATEGATEWAYRESPONSE']._serialized_end=1526
-  _globals['_ROUTERSERVICE']._serialized_start=1640
-  _globals['_ROUTERSERVICE']._serialized_end=1810
-  _globals['_GATEWAYSERVICE']._serialized_start=1813
-  _globals['_GATEWAYSERVICE']._serialized_end=2024
+  _globals['_PLANINPUT']._serialized_start=1125
+  _globals['_PLANINPUT']._serialized_end=1234
+  _globals['_PLANREQUEST']._serialized_start=239
+  _globals['_PLANREQUEST']._serialized_end=560
+  _globals['_STEPFAILURE']._serialized_start=562
+  _globals['_STEPFAILURE']._serialized_end=621
+  _globals['_PLANRESPONSE']._serialized_start=624
+  _globals['_PLANRESPONSE']._serialized_end=850
+  _globals['_STEP']._serialized_start=853
+  _globals['_STEP']._serialized_end=1034
+  _globals['_WATCHREQUEST']._serialized_start=1036
+  _globals['_WATCHREQUEST']._serialized_end=1050
+  _globals['_WATCHRESPONSE']._serialized_start=1052
+  _globals['_WATCHRESPONSE']._serialized_end=1123
+  _globals['_ROUTERSERVICE']._serialized_start=1237
+  _globals['_ROUTERSERVICE']._serialized_end=1407
 # @@protoc_insertion_point(module_scope)

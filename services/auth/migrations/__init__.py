@@ -1,0 +1,1 @@
+"""Migrations of auth's tables, in order."""

@@ -1,0 +1,1 @@
+"""The management API: what operators and tenants configure, over REST."""

@@ -1,0 +1,1 @@
+"""Bodies, queries and results of the management API: what is checked, and what is documented."""

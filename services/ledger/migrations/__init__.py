@@ -1,0 +1,1 @@
+"""Migrations of ledger's tables, in order."""

@@ -1,0 +1,1 @@
+"""Migrations of router's tables, in order."""

@@ -1,0 +1,1 @@
+"""Router's servicers: decode, look up, decide, encode. One module each."""

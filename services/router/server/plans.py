@@ -1,0 +1,104 @@
+"""Answers what to try for a request, and tells when an answer became void."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from headrace.router.v1.router_service_pb2_grpc import RouterServiceServicer
+from kit import moment
+from kit.account import check_account_id
+from kit.audit import Actor
+from kit.ids import uuid7
+from services.router.convert import plans
+from services.router.core.gateway import absent, is_gateway_id, not_found
+from services.router.core.plan import own_provider, plan
+from services.router.server.default_gateway import DefaultGateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headrace.common.v1 import caller_pb2
+    from headrace.router.v1 import router_service_pb2 as pb
+    from kit.clock import Clock
+    from kit.generation import WatchHub
+    from services.router.config import RouterConfig
+    from services.router.core.gateway import Gateway
+    from services.router.core.plan import Catalogue
+    from services.router.store import PlanGateways, PlanProviders
+
+__all__ = ["RouterServicer"]
+
+
+class RouterServicer(RouterServiceServicer):
+    """
+    Answers `headrace.router.v1.RouterService`.
+
+    Args:
+        store: The gateways.
+        custom_providers: The accounts' own providers.
+        hub: Tells watchers.
+        catalogue: What there is to choose from.
+        config: How long answers hold.
+        clock: The time.
+        log: Where gateways that make themselves are told.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: PlanGateways,
+        custom_providers: PlanProviders,
+        hub: WatchHub,
+        catalogue: Catalogue,
+        config: RouterConfig,
+        clock: Clock,
+        log: Any,
+    ) -> None:
+        self._store = store
+        self._custom_providers = custom_providers
+        self._hub = hub
+        self._catalogue = catalogue
+        self._config = config
+        self._clock = clock
+        self._default = DefaultGateway(store=store, clock=clock, log=log)
+
+    async def Plan(self, request: pb.PlanRequest, context: Any) -> pb.PlanResponse:
+        """Decide the steps for a request."""
+        wanted = plans.plan_request(request)
+        account_id = check_account_id(request.caller.account_id)
+        gateway, generation = await self._gateway(
+            account_id, request.caller, authenticated=wanted.authenticated
+        )
+        # Read after the generation: what changes in between voids this answer.
+        slug = own_provider(wanted, gateway, self._catalogue)
+        own = await self._custom_providers.find(account_id, slug) if slug else None
+        return plans.planned(
+            plan(wanted, gateway, self._catalogue, own),
+            reuse_for_s=self._config.reuse_for_s,
+            grace_s=self._config.grace_s,
+            generation=generation,
+            scope=account_id,
+        )
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
+        """Report when answers of `Plan` become void."""
+        async with aclosing(self._hub.watch()) as events:
+            async for event in events:
+                yield plans.invalidation(event.number, event.scope)
+
+    async def _gateway(
+        self, account_id: str, caller: caller_pb2.Caller, *, authenticated: bool
+    ) -> tuple[Gateway, int]:
+        gateway_id = caller.gateway_id
+        if not is_gateway_id(gateway_id):
+            raise not_found(gateway_id)
+        found, generation = await self._store.find(account_id, gateway_id)
+        if found is not None:
+            return found, generation
+        would_be = absent(account_id, gateway_id, moment.now(self._clock), internal_id=uuid7())
+        if not authenticated:
+            # Nobody from outside makes us write. The settings demand a token, so the edge refuses.
+            return would_be, generation
+        actor = Actor(token_id=caller.token_id, interface="api")
+        return await self._default.ensure(would_be, actor)

@@ -1,0 +1,278 @@
+"""
+A stand-in for the management API, over HTTP, for the command line.
+
+It keeps what it is sent and shows it as the real one does, checks nothing, and remembers every request. That
+the command line and the real one go together is for the end-to-end tests to show.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cli.manifest import fields
+from cli.manifest.diff import fingerprint
+from cli.manifest.models import Gateway
+from kit.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["OWN_TOKEN", "FakeManagement", "running_management"]
+
+OWN_TOKEN = "ownownownown"
+_TIME = "2026-01-01T00:00:00.000Z"
+_GROUPS: Final = {
+    "run": "AI Gateway Run", "read": "AI Gateway Read", "edit": "AI Gateway Write",
+    "workers-ai-read": "Workers AI Read", "operator": "Headrace Operator",
+}  # fmt: skip
+
+
+@dataclass
+class FakeManagement:
+    """
+    What is kept, and what was asked for.
+
+    Attributes:
+        things: Objects as they are shown, by path of their list.
+        requests: Method, path and body of every request.
+        refuse: Part of a path, with method, that is refused with a status and a message.
+        unavailable: How many requests are first answered with 503.
+    """
+
+    things: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
+    queries: list[dict[str, list[str]]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    refuse: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
+    unavailable: int = 0
+    url: str = ""
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin as an installation does: one account, and the operator's token."""
+        account = {"id": "local", "name": "local", "type": "standard", "created_on": _TIME, "unified": True}
+        self.things["accounts"] = [account]
+        own = self._token(
+            "accounts/local/tokens", {"name": "first", "policies": [_policy("operator", "local")]}
+        )
+        self.things["accounts/local/tokens"] = [{**own, "id": OWN_TOKEN}]
+
+    @property
+    def changes(self) -> list[tuple[str, str, Any]]:
+        """Give the requests that change something."""
+        return [each for each in self.requests if each[0] != "GET"]
+
+    def kept(self, path: str) -> list[dict[str, Any]]:
+        """Give what is kept under a path, such as `local/ai-gateway/gateways`."""
+        return self.things.get(f"accounts/{path}", [])
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Answer a request: status, and result or errors."""
+        parts = path.strip("/").split("/")
+        for what, (status, message, where) in self.refuse.items():
+            if what in f"{method} {path}":
+                return status, [{"code": 7001, "message": message, "path": where}]
+        if parts[-2:] == ["tokens", "verify"]:
+            return 200, {"id": OWN_TOKEN, "status": "active", "not_before": None, "expires_on": None}
+        if parts[-1] == "permission_groups":
+            return 200, [{"id": n, "name": g, "is_selectable": True} for n, g in _GROUPS.items()]
+        if "url" in parts:
+            return 200, f"{self.url}/v1/{parts[1]}/{parts[4]}/{parts[6]}"
+        if parts[-1] in {"versions", "deployments"} and method == "POST":
+            return self._route_part(parts, body)
+        return self._collection(method, parts, body)
+
+    def _collection(self, method: str, parts: list[str], body: Any) -> tuple[int, Any]:
+        is_list = parts[-1] in _MAKERS
+        base = "/".join(parts if is_list else parts[:-1])
+        if parts[-1] == "value":
+            return 200, "hr_rolledrolled_" + "s" * 43
+        kept = self.things.setdefault(base, [])
+        if method == "GET" and is_list:
+            return 200, ({"routes": kept} if base.endswith("/routes") else kept)
+        if method == "POST":
+            made = getattr(self, _MAKERS[parts[-1]])(base, body)
+            kept.append({name: value for name, value in made.items() if name != "value"})
+            return 200, made
+        found = next((each for each in kept if each["id"] == parts[-1]), None)
+        if found is None:
+            return 404, [{"code": 7002, "message": "Not Found"}]
+        if method == "DELETE":
+            kept.remove(found)
+        elif method in {"PUT", "PATCH"}:
+            self._change(base, found, body)
+        return 200, found
+
+    def _change(self, base: str, found: dict[str, Any], body: dict[str, Any]) -> None:
+        kind = base.rsplit("/", 1)[-1]
+        if kind == "gateways":
+            found.update(self._gateway(base, {**body, "id": found["id"]}))
+        elif kind == "tokens":
+            found.update({**self._token(base, body), "id": found["id"]})
+        elif kind == "provider_configs":
+            if body.get("secret"):
+                found |= _sealed(found["id"], body.pop("secret"))
+            found.update(body)
+        else:
+            found.update(body)
+
+    def _route_part(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+        route = next(each for each in self.things["/".join(parts[:-2])] if each["id"] == parts[-2])
+        if parts[-1] == "versions":
+            version = {"version_id": self._id(), "active": "false", "elements": body["elements"]}
+            route.setdefault("versions_", []).append(version)
+            return 200, {**route, **version}
+        chosen = next(v for v in route["versions_"] if v["version_id"] == body["version_id"])
+        route |= {"elements": chosen["elements"], "version": chosen}
+        return 200, route
+
+    def _id(self) -> str:
+        self._count += 1
+        return f"id-{self._count}"
+
+    def _gateway(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        names = {*Gateway.model_fields} & {*body}
+        model = Gateway.model_validate({name: body[name] for name in names})
+        return {
+            **fields.gateway_fields(model),
+            "id": body["id"],
+            "is_default": body["id"] == "default",
+            "modified_at": _TIME,
+        }
+
+    def _key(self, base: str, body: dict[str, Any]) -> dict[str, Any]:
+        identifier = self._id()
+        made: dict[str, Any] = {
+            "id": identifier,
+            "gateway_id": base.split("/")[3],
+            "status": "unused",
+            "last_used_at": None,
+            "weight": 1,
+            "rate_limit": None,
+            "rate_limit_period": 60.0,
+            "secret_preview": "",
+            **body,
+        }
+        secret = made.pop("secret", None)
+        return made if secret is None else made | _sealed(identifier, secret)
+
+    def _provider(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        usual: dict[str, Any] = dict.fromkeys(
+            ("description", "link", "curl_example", "js_example", "logo"), ""
+        )
+        usual |= {"headers": "{}", "enable": False, "beta": False, "position": 0}
+        return {**usual, **body, "id": self._id()}
+
+    def _route(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {**body, "id": self._id(), "version": {"version_id": self._id()}, "modified_at": _TIME}
+
+    def _token(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "not_before": None,
+            "expires_on": None,
+            "condition": {},
+            "last_used_on": None,
+            "issued_on": _TIME,
+            "restrictions": {"gateways": [], "providers": [], "models": []},
+            **body,
+        }
+        for policy in made["policies"]:
+            # A group is told by its id or its name, and shown with both.
+            for group in policy["permission_groups"]:
+                group |= {"id": group.get("id") or group["name"], "name": group.get("name") or group["id"]}
+        self._count += 1
+        identifier = f"token{self._count:07d}"
+        return {
+            **made,
+            "status": body.get("status") or "active",
+            "id": identifier,
+            "value": f"hr_{identifier}_{'s' * 43}",
+        }
+
+    def _account(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"unified": False, "type": "standard", "created_on": _TIME, **body}
+
+    def _entry(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+
+def _policy(permission: str, account: str) -> dict[str, Any]:
+    return {
+        "effect": "allow",
+        "permission_groups": [{"name": _GROUPS[permission]}],
+        "resources": {f"com.cloudflare.api.account.{account}": "*"},
+    }
+
+
+def _sealed(identifier: str, secret: str) -> dict[str, Any]:
+    return {
+        "secret_id": identifier,
+        "secret_preview": secret[-4:] if len(secret) >= 12 else "",
+        "secret_fingerprint": fingerprint(identifier, Secret(secret)),
+    }
+
+
+_MAKERS = {
+    "accounts": "_account", "gateways": "_gateway", "provider_configs": "_key", "routes": "_route",
+    "custom-providers": "_provider", "tokens": "_token", "audit_logs": "_entry", "versions": "_entry",
+    "deployments": "_entry",
+}  # fmt: skip
+
+
+@contextmanager
+def running_management() -> Iterator[FakeManagement]:
+    """Serve one on a port of its own."""
+    management = FakeManagement()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            url = urlsplit(self.path)
+            length = int(self.headers.get("content-length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            path = unquote(url.path).removeprefix("/client/v4").strip("/")
+            management.requests.append((self.command, path, body))
+            management.queries.append(parse_qs(url.query))
+            management.headers.append({name.lower(): value for name, value in self.headers.items()})
+            if management.unavailable:
+                management.unavailable -= 1
+                self._send(503, [{"code": 2008, "message": "away"}])
+                return
+            status, result = management.answer(self.command, path, json.loads(json.dumps(body)))
+            page = int(parse_qs(url.query).get("page", ["1"])[0])
+            if isinstance(result, list) and status == 200:
+                result = result[(page - 1) * 100 : page * 100]
+            self._send(status, result)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # http.server's names
+
+        def _send(self, status: int, result: Any) -> None:
+            is_good = status == 200
+            envelope = {
+                "success": is_good, "messages": [],
+                "errors": [] if is_good else result, "result": result if is_good else None,
+            }  # fmt: skip
+            raw = json.dumps(envelope).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    management.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield management
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
