@@ -8,6 +8,7 @@ caller's to choose: secrets do not belong there. `kit.audit_service` serves the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -47,6 +48,9 @@ __all__ = [
     "Change",
     "append_only",
 ]
+
+# Of what a thing was, and of what it is: a page of a thousand entries then still fits into one message.
+_MOST_CHARACTERS: Final = 16_384
 
 AUDIT_TABLE: Final = "audit"
 
@@ -244,7 +248,22 @@ _POSTGRESQL: Final = (
 
 
 def _text(value: Mapping[str, Any] | None) -> str:
-    return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    """Write what a thing is; the longest members of one that is too long by their length and digest alone."""
+    if value is None:
+        return ""
+    text = _json(value)
+    shown = dict(value)
+    for name in sorted(shown, key=lambda each: len(_json(shown[each])), reverse=True):
+        if len(text) <= _MOST_CHARACTERS:
+            break
+        whole = _json(shown[name]).encode()
+        shown[name] = {"omitted_bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
+        text = _json(shown)
+    return text
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _row(entry: AuditEntry) -> dict[str, object]:

@@ -27,6 +27,7 @@ __all__ = [
     "account_spec",
     "authenticated",
     "invalidation",
+    "moment_of",
     "offset",
     "owner",
     "page_size",
@@ -64,8 +65,8 @@ def token_spec(message: token_pb2.TokenSpec) -> TokenSpec:
         name=message.name,
         grants=tuple(_grant(grant) for grant in message.grants),
         restrictions=_restrictions(message.restrictions),
-        not_before=_time(message, "not_before_time"),
-        expires_at=_time(message, "expire_time"),
+        not_before=moment_of(message, "not_before_time"),
+        expires_at=moment_of(message, "expire_time"),
         disabled=message.disabled,
     )
 
@@ -176,7 +177,15 @@ def _restrictions_message(found: Restrictions) -> token_pb2.Restrictions:
     )
 
 
-def _time(message: token_pb2.TokenSpec, field: str) -> datetime | None:
+def moment_of(
+    message: token_pb2.TokenSpec | token_pb2.UpdateTokenRequest | token_pb2.RollTokenRequest, field: str
+) -> datetime | None:
+    """
+    Read a time; None where none was set.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; it is none.
+    """
     if not message.HasField(field):  # type: ignore[arg-type]  # a name of a field, out of two
         return None
     stamp: timestamp_pb2.Timestamp = getattr(message, field)

@@ -138,6 +138,7 @@ class TokenServicer(TokenServiceServicer):
             at=moment.now(self._clock),
             actor=actor_of(request.actor),
             then=self._hub.advance,
+            unchanged_since=convert.moment_of(request, "if_update_time"),
         )
         self._told("token changed", token)
         return token_pb2.UpdateTokenResponse(token=convert.token(token))
@@ -155,6 +156,7 @@ class TokenServicer(TokenServiceServicer):
             at=moment.now(self._clock),
             actor=actor_of(request.actor),
             then=self._hub.advance,
+            unchanged_since=convert.moment_of(request, "if_update_time"),
         )
         self._told("token rolled", token)
         return token_pb2.RollTokenResponse(token=convert.token(token), secret=secret)

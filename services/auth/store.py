@@ -101,20 +101,42 @@ class TokenStore(Protocol):
         ...
 
     async def update(
-        self, owner: Owner, token_id: str, spec: TokenSpec, *, at: datetime, actor: Actor, then: Told
+        self,
+        owner: Owner,
+        token_id: str,
+        spec: TokenSpec,
+        *,
+        at: datetime,
+        actor: Actor,
+        then: Told,
+        unchanged_since: datetime | None = None,
     ) -> Token:
         """
         Replace what is chosen about a token that is not revoked, and return it.
 
         Raises:
-            GatewayError: NOT_FOUND; also when an account that it would newly be for does not exist.
+            GatewayError: NOT_FOUND; also when an account that it would newly be for does not exist. CONFLICT;
+                it was not last changed at `unchanged_since`.
         """
         ...
 
     async def roll(
-        self, owner: Owner, token_id: str, digest: bytes, *, at: datetime, actor: Actor, then: Told
+        self,
+        owner: Owner,
+        token_id: str,
+        digest: bytes,
+        *,
+        at: datetime,
+        actor: Actor,
+        then: Told,
+        unchanged_since: datetime | None = None,
     ) -> Token:
-        """Give a token that is not revoked another secret, by its hash, and return it."""
+        """
+        Give a token that is not revoked another secret, by its hash, and return it.
+
+        Raises:
+            GatewayError: NOT_FOUND. CONFLICT; it was not last changed at `unchanged_since`.
+        """
         ...
 
     async def revoke(self, owner: Owner, token_id: str, *, at: datetime, actor: Actor, then: Told) -> Token:

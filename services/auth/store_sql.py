@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, exists, func, insert, or_, select, update
@@ -116,26 +117,44 @@ class SqlTokenStore:
             return tokens, int((await connection.execute(count)).scalar_one())
 
     async def update(
-        self, owner: Owner, token_id: str, spec: TokenSpec, *, at: datetime, actor: Actor, then: Told
+        self,
+        owner: Owner,
+        token_id: str,
+        spec: TokenSpec,
+        *,
+        at: datetime,
+        actor: Actor,
+        then: Told,
+        unchanged_since: datetime | None = None,
     ) -> Token:
         """Replace what is chosen about a token that is not revoked, and return it."""
 
         async def alter(connection: AsyncConnection, old: StoredToken) -> StoredToken:
+            _check_unchanged(old.token, unchanged_since)
             if old.token.spec == spec:
                 return old
             # What it was for already may be gone by now, and then allows nothing.
             await _require(connection, set(_accounts_of(spec)) - set(old.token.accounts))
-            return replace(old, token=replace(old.token, spec=spec, updated_at=at))
+            return replace(old, token=replace(old.token, spec=spec, updated_at=_after(old.token, at)))
 
         return await self._alter(owner, token_id, alter, "update", at=at, actor=actor, then=then)
 
     async def roll(
-        self, owner: Owner, token_id: str, digest: bytes, *, at: datetime, actor: Actor, then: Told
+        self,
+        owner: Owner,
+        token_id: str,
+        digest: bytes,
+        *,
+        at: datetime,
+        actor: Actor,
+        then: Told,
+        unchanged_since: datetime | None = None,
     ) -> Token:
         """Give a token that is not revoked another secret, by its hash, and return it."""
 
         async def alter(_: AsyncConnection, old: StoredToken) -> StoredToken:
-            return replace(old, hash=digest, token=replace(old.token, updated_at=at))
+            _check_unchanged(old.token, unchanged_since)
+            return replace(old, hash=digest, token=replace(old.token, updated_at=_after(old.token, at)))
 
         return await self._alter(owner, token_id, alter, "roll", at=at, actor=actor, then=then)
 
@@ -204,6 +223,18 @@ class SqlTokenStore:
                 then(result[1], result[2])
 
         return (await self.database.change(work, tell))[0]
+
+
+def _check_unchanged(token: Token, since: datetime | None) -> None:
+    if since is not None and token.updated_at != since:
+        raise GatewayError(
+            Reason.CONFLICT, "The token was changed meanwhile: look at it again.", resource="token"
+        )
+
+
+def _after(token: Token, at: datetime) -> datetime:
+    """Give a time of change that no earlier change has, whatever the clocks say."""
+    return max(at, token.updated_at + timedelta(microseconds=1))
 
 
 class _FirstToken:

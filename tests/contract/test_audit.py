@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -94,6 +97,22 @@ async def test_an_entry_is_found_as_it_was_written(database: Database, servicer:
         == entry
     )
     assert 36 == len(entry.id)
+
+
+async def test_a_thing_that_is_too_long_is_told_by_its_digest(
+    database: Database, servicer: AuditServicer
+) -> None:
+    """Its longest members give way, until the rest fits; a thousand entries fit into one message."""
+    long = "ü" * 20_000
+    change = replace(_change(), old={"name": "n", "a": "x" * 9_000, "b": "y" * 9_000}, new={"z": long})
+    await _write(database, change)
+    (entry,) = (await _list(servicer, account_id="acme")).entries
+    told = {"omitted_bytes": 40_002, "sha256": hashlib.sha256(f'"{long}"'.encode()).hexdigest()}
+    old = json.loads(entry.old_json)
+
+    assert {"z": told} == json.loads(entry.new_json)
+    assert ("n", {"a", "b", "name"}) == (old["name"], set(old))
+    assert [True, False] == sorted((isinstance(old[name], str) for name in ("a", "b")), reverse=True)
 
 
 async def test_pages_go_from_the_newest_to_the_oldest(database: Database, servicer: AuditServicer) -> None:

@@ -229,6 +229,26 @@ async def test_a_change_to_the_same_changes_nothing(store: SqlTokenStore) -> Non
     assert ["create"] == [entry.action for entry in await _audited(store)]
 
 
+async def test_a_token_that_changed_meanwhile_is_left_alone(store: SqlTokenStore) -> None:
+    """Whoever looked at it before may not change it, and every change counts, even at the same moment."""
+    await store.add(_stored("aaa"), ACTOR)
+    seen = _stored("aaa").token.updated_at
+    calls: dict[str, Any] = {"at": seen, "actor": ACTOR, "then": _quiet}
+    more = _stored("aaa", permissions=ALL).token.spec
+    changed = await store.update(ACME, "aaa", more, unchanged_since=seen, **calls)
+    for late in (
+        store.roll(ACME, "aaa", b"n" * 32, unchanged_since=seen, **calls),
+        store.update(ACME, "aaa", _stored("aaa").token.spec, unchanged_since=seen, **calls),
+    ):
+        with pytest.raises(GatewayError) as raised:
+            await late
+        assert Reason.CONFLICT is raised.value.reason
+
+    assert StoredToken(token=changed, hash=_stored("aaa").hash) == await _kept(store, "aaa")
+    rolled = await store.roll(ACME, "aaa", b"n" * 32, unchanged_since=changed.updated_at, **calls)
+    assert rolled.updated_at > changed.updated_at > seen
+
+
 async def test_a_rolled_token_has_another_hash(store: SqlTokenStore) -> None:
     """Only the secret is another, and everybody is told."""
     told: list[tuple[int, str]] = []

@@ -31,6 +31,8 @@ class FakeTokens:
         # Copies, since changes are made in place.
         self.tokens = {token.id: token_pb2.Token.FromString(token.SerializeToString()) for token in tokens}
         self.changes: list[str] = []
+        # What somebody else makes of a token just before the next change of it.
+        self.meanwhile: token_pb2.Token | None = None
 
     async def GetToken(self, request: Any, **options: Any) -> token_pb2.GetTokenResponse:
         """Find a token."""
@@ -46,6 +48,13 @@ class FakeTokens:
         page = there[request.offset : request.offset + (request.page_size or 100)]
         return token_pb2.ListTokensResponse(tokens=page, total_count=len(there))
 
+    def _check_unchanged(self, request: Any) -> None:
+        assert request.HasField("if_update_time")
+        if self.meanwhile is not None:
+            self.tokens[self.meanwhile.id], self.meanwhile = self.meanwhile, None
+        if request.if_update_time != self._find(request).update_time:
+            raise GatewayError(Reason.CONFLICT, "The token was changed meanwhile.", resource="token")
+
     async def CreateToken(self, request: Any, **options: Any) -> token_pb2.CreateTokenResponse:
         """Make a token."""
         token = _made(f"new{len(self.tokens)}", request.owner, request.spec)
@@ -54,12 +63,14 @@ class FakeTokens:
 
     async def UpdateToken(self, request: Any, **options: Any) -> token_pb2.UpdateTokenResponse:
         """Replace a token."""
+        self._check_unchanged(request)
         self.changes.append(f"update {request.token_id}")
         self.tokens[request.token_id] = _made(request.token_id, request.owner, request.spec)
         return token_pb2.UpdateTokenResponse(token=self.tokens[request.token_id])
 
     async def RollToken(self, request: Any, **options: Any) -> token_pb2.RollTokenResponse:
         """Give a token a new secret."""
+        self._check_unchanged(request)
         self.changes.append(f"roll {request.token_id}")
         return token_pb2.RollTokenResponse(token=self._find(request), secret="hr_new")
 

@@ -186,6 +186,27 @@ async def test_what_can_do_more_is_not_touched(method: str, path: str) -> None:
     assert 1 == len(there.tokens.changes)
 
 
+@pytest.mark.parametrize("path", ["", "/value"])
+async def test_what_gains_in_between_is_not_touched(path: str) -> None:
+    """A token is changed as it was looked at: one that has changed by then is looked at again."""
+    there = peers(token("weak", RUN))
+    where = f"{ACCOUNT}/{{token_id}}{path}"
+    strong = token("weak", RUN, OPERATOR)
+    strong.update_time.seconds += 1
+    there.tokens.meanwhile = strong
+
+    assert (Reason.PERMISSION_DENIED, None) == await refusal(
+        there, "PUT", where, ADMIN, body=body(), token_id="weak"
+    )
+    assert [] == there.tokens.changes
+
+    same = token("weak", RUN)
+    same.update_time.seconds += 2
+    there.tokens.tokens["weak"], there.tokens.meanwhile = token("weak", RUN), same
+    await ask(there, "PUT", where, ADMIN, body=body(), token_id="weak")
+    assert 1 == len(there.tokens.changes)
+
+
 async def test_a_brief_token_revokes_but_does_not_roll_a_lasting_one() -> None:
     """A new secret of a token that works for longer would be more than the caller has; its end is not."""
     there = peers(token("lasting", RUN))

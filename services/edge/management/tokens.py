@@ -8,7 +8,7 @@ stands in the path the token is the account's, else the caller's user's.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headrace.auth.v1 import token_pb2 as pb
 from kit import moment
@@ -33,7 +33,7 @@ from services.edge.wire import permission_group
 from services.edge.wire import token as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from kit.clock import Clock
     from services.edge.management.models.forms import Listed
@@ -43,10 +43,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Tokens"]
 
+_T = TypeVar("_T")
+
 _ACCOUNT: Final = "/accounts/{account_id}/tokens"
 _USER: Final = "/user/tokens"
 _READ: Final = pb.PERMISSION_AI_GATEWAY_READ
 _EDIT: Final = pb.PERMISSION_AI_GATEWAY_EDIT
+# How often a token is looked at that somebody else changes at the same time.
+_TRIES: Final = 10
 _VALID: Final = Message(10000, "This API Token is valid and active")
 
 
@@ -100,7 +104,7 @@ class Tokens:
             Operation(
                 id="account-api-tokens-update-token", method="PUT", path=one, tag=tag,
                 summary="Replace what a token of an account is.", permission=_EDIT, handler=self._replace,
-                body=TokenBody, result=Token, failures=(404,), for_narrowed=True,
+                body=TokenBody, result=Token, failures=(404, 409), for_narrowed=True,
                 keeps_to_providers=True,
             ),
             Operation(
@@ -112,7 +116,7 @@ class Tokens:
             Operation(
                 id="account-api-tokens-roll-token", method="PUT", path=f"{one}/value", tag=tag,
                 summary="Give a token of an account a new secret.", permission=_EDIT, handler=self._roll,
-                result=str, failures=(404,), for_narrowed=True,
+                result=str, failures=(404, 409), for_narrowed=True,
                 keeps_to_providers=True,
             ),
         )  # fmt: skip
@@ -150,7 +154,7 @@ class Tokens:
             Operation(
                 id="user-api-tokens-update-token", method="PUT", path=one, tag=tag,
                 summary="Replace what a token of a user is.", permission=None, handler=self._replace,
-                query=UserTokenQuery, body=TokenBody, result=Token, failures=(404,),
+                query=UserTokenQuery, body=TokenBody, result=Token, failures=(404, 409),
             ),
             Operation(
                 id="user-api-tokens-delete-token", method="DELETE", path=one, tag=tag,
@@ -160,7 +164,7 @@ class Tokens:
             Operation(
                 id="user-api-tokens-roll-token", method="PUT", path=f"{one}/value", tag=tag,
                 summary="Give a token of a user a new secret.", permission=None, handler=self._roll,
-                query=UserTokenQuery, result=str, failures=(404,),
+                query=UserTokenQuery, result=str, failures=(404, 409),
             ),
         )  # fmt: skip
 
@@ -195,15 +199,24 @@ class Tokens:
         return self._shown(await self._find(call, powers, owner))
 
     async def _replace(self, call: Call) -> dict[str, Any]:
+        return self._shown(await _again(self._replace_once, call))
+
+    async def _replace_once(self, call: Call) -> pb.Token:
         powers, owner = await self._asked(call)
         kept = await self._changeable(call, powers, owner)
         spec = wire.spec(call.body, account_id=call.account_id, kept=kept)
         powers.check_may(_EDIT, spec.grants)
         powers.check_covers(spec)
-        request = pb.UpdateTokenRequest(owner=owner, token_id=kept.id, spec=spec, actor=call.actor)
+        request = pb.UpdateTokenRequest(
+            owner=owner,
+            token_id=kept.id,
+            spec=spec,
+            actor=call.actor,
+            # What was looked at is what is changed: it might have gained since.
+            if_update_time=kept.update_time,
+        )
         with _body():
-            answer = await self._peers.tokens.UpdateToken(request, timeout=self._peers.timeout_s)
-        return self._shown(answer.token)
+            return (await self._peers.tokens.UpdateToken(request, timeout=self._peers.timeout_s)).token
 
     async def _delete(self, call: Call) -> dict[str, Any]:
         powers, owner = await self._asked(call)
@@ -214,9 +227,14 @@ class Tokens:
         return {"id": kept.id}
 
     async def _roll(self, call: Call) -> str:
+        return await _again(self._roll_once, call)
+
+    async def _roll_once(self, call: Call) -> str:
         powers, owner = await self._asked(call)
         kept = await self._changeable(call, powers, owner)
-        request = pb.RollTokenRequest(owner=owner, token_id=kept.id, actor=call.actor)
+        request = pb.RollTokenRequest(
+            owner=owner, token_id=kept.id, actor=call.actor, if_update_time=kept.update_time
+        )
         return (await self._peers.tokens.RollToken(request, timeout=self._peers.timeout_s)).secret
 
     async def _verify(self, call: Call) -> Answer:
@@ -274,6 +292,17 @@ class Tokens:
 
     def _shown(self, token: pb.Token) -> dict[str, Any]:
         return wire.shown(token, moment.now(self._clock))
+
+
+async def _again(change: Callable[[Call], Awaitable[_T]], call: Call) -> _T:
+    """Look again and change what was changed by somebody else in between, as often as makes sense."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await change(call)
+        except GatewayError as error:
+            if error.reason is not Reason.CONFLICT:
+                raise
+    return await change(call)
 
 
 @contextmanager

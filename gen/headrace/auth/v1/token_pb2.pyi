@@ -489,6 +489,7 @@ class UpdateTokenRequest(_message.Message):
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    IF_UPDATE_TIME_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Required. Identifier of the token."""
     @_builtins.property
@@ -503,6 +504,12 @@ class UpdateTokenRequest(_message.Message):
     def actor(self) -> _actor_pb2.Actor:
         """Who asks."""
 
+    @_builtins.property
+    def if_update_time(self) -> _timestamp_pb2.Timestamp:
+        """Only if the token was last changed then; otherwise fails with CONFLICT.
+        Absent: whenever it was.
+        """
+
     def __init__(
         self,
         *,
@@ -510,10 +517,11 @@ class UpdateTokenRequest(_message.Message):
         token_id: _builtins.str = ...,
         spec: Global___TokenSpec | None = ...,
         actor: _actor_pb2.Actor | None = ...,
+        if_update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "owner", b"owner", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "if_update_time", b"if_update_time", "owner", b"owner", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "owner", b"owner", "spec", b"spec", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "if_update_time", b"if_update_time", "owner", b"owner", "spec", b"spec", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +560,7 @@ class RollTokenRequest(_message.Message):
     OWNER_FIELD_NUMBER: _builtins.int
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    IF_UPDATE_TIME_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """Required. Identifier of the token."""
     @_builtins.property
@@ -562,16 +571,23 @@ class RollTokenRequest(_message.Message):
     def actor(self) -> _actor_pb2.Actor:
         """Who asks."""
 
+    @_builtins.property
+    def if_update_time(self) -> _timestamp_pb2.Timestamp:
+        """Only if the token was last changed then; otherwise fails with CONFLICT.
+        Absent: whenever it was.
+        """
+
     def __init__(
         self,
         *,
         owner: Global___TokenOwner | None = ...,
         token_id: _builtins.str = ...,
         actor: _actor_pb2.Actor | None = ...,
+        if_update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "owner", b"owner"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "if_update_time", b"if_update_time", "owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "owner", b"owner", "token_id", b"token_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "if_update_time", b"if_update_time", "owner", b"owner", "token_id", b"token_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
