@@ -102,6 +102,7 @@ class _File:
         self._document = loaded.document
         self._compiled = compiled
         self._env = env
+        self._written: set[FilePath] = set()
 
     def read(self, usual: str, *, is_forced: bool) -> None:
         for index, account in enumerate(self._loaded.manifest.accounts):
@@ -239,9 +240,19 @@ class _File:
                 self._wrong((*at, "providers", index), f"there is no provider {provider}")
         if token.not_before and token.expires_on and token.not_before >= token.expires_on:
             self._wrong((*at, "expires_on"), "a token cannot end before it begins")
-        if write_to is not None and not write_to.parent.is_dir():
-            self._wrong((*at, "write_to"), f"there is no directory {write_to.parent}")
+        if write_to is not None:
+            self._check_file(write_to, (*at, "write_to"))
         return len(self._compiled.problems) == before
+
+    def _check_file(self, write_to: FilePath, at: Path) -> None:
+        if not write_to.parent.is_dir():
+            self._wrong(at, f"there is no directory {write_to.parent}")
+        elif write_to.is_dir():
+            self._wrong(at, f"{write_to} is a directory")
+        elif write_to in self._written:
+            # The second secret would take the place of the first.
+            self._wrong(at, f"another token is written to {write_to} already")
+        self._written.add(write_to)
 
     def _secret(self, source: SecretSource, at: Path) -> Secret | None:
         try:

@@ -11,7 +11,7 @@ from cli.manifest.models import GATEWAY_FIELDS, Gateway
 from cli.manifest.thing import Kind, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from cli.api import Api
     from cli.manifest.thing import Found
@@ -39,16 +39,19 @@ def export(api: Api, accounts: Iterable[str], tell: Callable[[str], None]) -> di
         ApiError: It cannot be read.
     """
     there = {each.name: each for each in find_accounts(api)}
+    # Of the whole file: two accounts must never be given each other's keys, nor each other's tokens.
+    names: set[str] = set()
     return {
         "version": 1,
-        "accounts": [_account(api, there.get(account), account, tell) for account in accounts],
+        "accounts": [_account(api, there.get(account), account, names, tell) for account in accounts],
     }
 
 
-def _account(api: Api, account: Found | None, account_id: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def _account(
+    api: Api, account: Found | None, account_id: str, names: set[str], tell: Callable[[str], None]
+) -> dict[str, Any]:
     kinds = (Kind.PROVIDER, Kind.GATEWAY, Kind.TOKEN)
     found = find_all(api, [Place(account_id, "", kind) for kind in kinds])
-    names: set[str] = set()
     entry: dict[str, Any] = {"id": account_id}
     if account is not None:
         if account.fields["name"] != account_id:
@@ -56,7 +59,7 @@ def _account(api: Api, account: Found | None, account_id: str, tell: Callable[[s
         entry["unified"] = account.fields["unified"]
     entry["providers"] = [_provider(each) for each in _of(found, Kind.PROVIDER)]
     entry["gateways"] = [_gateway(api, each, names) for each in _of(found, Kind.GATEWAY)]
-    entry["tokens"] = _tokens(_of(found, Kind.TOKEN), tell)
+    entry["tokens"] = _tokens(_of(found, Kind.TOKEN), names, tell)
     return entry
 
 
@@ -77,22 +80,13 @@ def _provider(found: Found) -> dict[str, Any]:
 def _gateway(api: Api, found: Found, names: set[str]) -> dict[str, Any]:
     usual = fields.gateway_fields(Gateway(id="usual"))
     entry = {"id": found.name}
-    entry |= {
-        name: found.fields[name]
-        for name in GATEWAY_FIELDS
-        if found.fields[name] != _usual(usual, name, found)
-    }
+    entry |= {name: found.fields[name] for name in GATEWAY_FIELDS if found.fields[name] != usual[name]}
     account = found.place.account
     inside = find_all(api, [Place(account, found.name, kind) for kind in (Kind.KEY, Kind.ROUTE)])
     # As they are listed, which is the order of a pool.
     keys = [_key(each, names) for each in inside if each.place.kind is Kind.KEY]
     routes = [{"name": each.name, **each.fields} for each in _of(inside, Kind.ROUTE)]
     return {**entry, "keys": keys, "routes": routes}
-
-
-def _usual(usual: Mapping[str, Any], name: str, found: Found) -> Any:
-    # Which of the two is said of a gateway that keeps off the operator's keys does not matter.
-    return not found.fields["byok_only"] if name == "wholesale" else usual[name]
 
 
 def _key(found: Found, names: set[str]) -> dict[str, Any]:
@@ -119,14 +113,19 @@ def _variable(found: Found, names: set[str]) -> str:
     parts = [found.place.gateway, *found.name.split("/")]
     base = re.sub(r"[^A-Z0-9]+", "_", "_".join(part for part in parts if part != "default").upper())
     base = f"{base}_KEY" if not base[:1].isdigit() else f"KEY_{base}"
+    return _another(base, "_", names)
+
+
+def _another(base: str, between: str, names: set[str]) -> str:
+    """Give a name that nothing else in the file has."""
     name, number = base, 2
     while name in names:
-        name, number = f"{base}_{number}", number + 1
+        name, number = f"{base}{between}{number}", number + 1
     names.add(name)
     return name
 
 
-def _tokens(tokens: list[Found], tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def _tokens(tokens: list[Found], names: set[str], tell: Callable[[str], None]) -> list[dict[str, Any]]:
     counts: dict[str, int] = {}
     for each in tokens:
         counts[each.name] = counts.get(each.name, 0) + 1
@@ -137,11 +136,11 @@ def _tokens(tokens: list[Found], tell: Callable[[str], None]) -> list[dict[str, 
         elif counts[each.name] > 1:
             tell(f"The token {each.name} is left out: there are {counts[each.name]} of that name.")
         else:
-            entries.append(_token(each))
+            entries.append(_token(each, names))
     return entries
 
 
-def _token(found: Found) -> dict[str, Any]:
+def _token(found: Found, names: set[str]) -> dict[str, Any]:
     values = {name: found.fields[name] for name in _TOKEN_FIELDS if found.fields[name]}
     file = re.sub(r"[^A-Za-z0-9_.-]+", "-", found.name).strip(".-") or "unnamed"
-    return {"name": found.name, **values, "write_to": f"{file}.token"}
+    return {"name": found.name, **values, "write_to": f"{_another(file, '-', names)}.token"}

@@ -74,7 +74,7 @@ def gateway_fields(gateway: Gateway) -> dict[str, Any]:
         text = getattr(checked, name)
         values[name] = json.loads(text) if text else None
     if values["wholesale"] is None:
-        values["wholesale"] = not values["byok_only"]
+        values["wholesale"] = True
     return _without_null(values)
 
 

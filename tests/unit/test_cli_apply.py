@@ -298,6 +298,13 @@ class TestMistakes:
             ("gateways: [production]", "gateways: [prod]", 34, "there is no gateway prod"),
             ("permissions: [run]", "permissions: [fly]", 33, "input should be 'run'"),
             ("write_to: app.token", "write_to: no/where", 36, "there is no directory"),
+            ("write_to: app.token", "write_to: .", 36, "is a directory"),
+            (
+                "        write_to: app.token\n",
+                "        write_to: app.token\n      - name: again\n        write_to: app.token\n",
+                38,
+                "another token is written to",
+            ),
             (
                 "- id: team-a",
                 "- id: team-a\n    name: A\n  - id: team-a",

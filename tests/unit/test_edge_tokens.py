@@ -362,7 +362,8 @@ async def test_accounts_that_are_seen() -> None:
 
 async def test_accounts_are_made_by_operators() -> None:
     """With an id or without; a new name leaves `unified` as it was."""
-    there = peers()
+    narrowed = token("narrowed", OPERATOR, gateway_ids=["a"])
+    there = peers(narrowed)
     rows = Accounts(there.typed).operations()
     named = {"name": "New", "id": "new", "unified": True, "type": "standard"}
     made = await run(rows, "POST", "/accounts", by=OPERATORS, body=named)
@@ -370,12 +371,15 @@ async def test_accounts_are_made_by_operators() -> None:
     changed = await run(
         rows, "PUT", "/accounts/{account_id}", by=OPERATORS, body={"name": "Newer"}, account_id="new"
     )
-    with pytest.raises(GatewayError) as caught:
-        await run(rows, "POST", "/accounts", by=ADMIN, body=named)
+    refused = []
+    for by in (ADMIN, narrowed):
+        with pytest.raises(GatewayError) as caught:
+            await run(rows, "POST", "/accounts", by=by, body=named)
+        refused.append(caught.value.reason)
 
     assert ("new", 32) == (made["id"], len(other["id"]))
     assert ("Newer", True) == (changed["name"], changed["unified"])
-    assert Reason.PERMISSION_DENIED == caught.value.reason
+    assert [Reason.PERMISSION_DENIED] * 2 == refused
 
 
 async def test_an_account_is_deleted_with_what_router_has_of_it() -> None:

@@ -106,7 +106,8 @@ class Accounts:
 
     async def _create(self, call: Call) -> dict[str, Any]:
         body: CreateAccount = call.body
-        if not (await powers_of(self._peers, call.principal)).operator:
+        powers = await powers_of(self._peers, call.principal)
+        if not powers.operator or powers.narrowed:
             raise lacks(_OPERATOR)
         request = pb.CreateAccountRequest(
             account_id=body.id or uuid.uuid4().hex,
