@@ -128,7 +128,9 @@ def _condition(condition: Condition) -> ColumnElement[bool]:
         case Operator.NEQ:
             return or_(column.is_(None), not_(_equal(condition.field, column, values)))
         case Operator.CONTAINS:
-            return or_(false(), *(_has(column, value) for value in values))
+            found = or_(false(), *(_has(column, value) for value in values))
+            # Where there are no metadata at all, none of them holds even the empty text.
+            return and_(column != "", found) if condition.field in _JOINED else found
         case Operator.LT:
             below: ColumnElement[bool] = column < max(values)
             return below
