@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from cli.api import TIMEOUT_S, Api, ApiError, path_of
 from cli.ready import connectable
@@ -21,6 +22,7 @@ __all__ = ["Session", "complete_gateway", "connect", "connect_local"]
 
 _COMPLETION_TIMEOUT_S = 1.0
 _OWN_TIMEOUT_S = 5.0
+_HERE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ def connect(
     chosen = url or config.url or ""
     api = Api(
         chosen or _local_url(config),
-        config.token or _token(runtime, is_local=not chosen),
+        config.token or _token(runtime, chosen),
         absent="" if chosen else not_running(runtime),
         timeout_s=timeout_s,
     )
@@ -97,12 +99,19 @@ def _local_url(config: CliConfig) -> str:
     return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
 
 
-def _token(runtime: RuntimeConfig, *, is_local: bool) -> Secret:
+def _is_here(url: str) -> bool:
+    """Say whether an address is this machine's own: nobody else is sent this installation's token."""
+    return (urlsplit(url).hostname or "") in _HERE
+
+
+def _token(runtime: RuntimeConfig, url: str) -> Secret:
     path = runtime.data_dir / "token"
+    if url and not _is_here(url):
+        fail(f"There is no token for {url}: set HEADRACE_TOKEN or HEADRACE_TOKEN_FILE.")
     try:
         return Secret(path.read_text().strip())
     except FileNotFoundError:
-        if is_local and not runtime.data_dir.exists():
+        if not url and not runtime.data_dir.exists():
             fail(not_running(runtime))
         fail(
             f"There is no token: set HEADRACE_TOKEN or HEADRACE_TOKEN_FILE, or write it to {path}. "

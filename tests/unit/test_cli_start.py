@@ -16,6 +16,7 @@ from cli.printer import Printer, reason
 from cli.processes import StopStage, Topology, table
 from cli.ready import ProcessState, Readiness, connectable
 from cli.runlock import StartError, check_port, claim_sockets, hold, holder, sweep
+from cli.session import connect
 from cli.welcome import welcome
 from deploy.envoy.render import render
 from kit.config import load
@@ -399,3 +400,14 @@ async def test_nobody_is_ready(tmp_path: Path) -> None:
     states = await readiness.processes()
     assert set(states.values()) == {ProcessState()}
     assert await readiness.whole() == ProcessState()
+
+
+def test_the_own_token_goes_to_no_other_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever calls another machine's API says with which token."""
+    (tmp_path / "token").write_text("hr_own\n")
+    env = {"HEADRACE_DATA_DIR": str(tmp_path)}
+    assert "local" == connect("http://127.0.0.1:9", env=env).account
+    with pytest.raises(SystemExit):
+        connect("https://ai.example", env=env)
+
+    assert "There is no token for https://ai.example" in capsys.readouterr().err
