@@ -17,6 +17,7 @@ from cli import (
     account_command,
     apply_command,
     audit_command,
+    cache_command,
     doctor_command,
     gateway_command,
     key_command,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(account_command.app, name="account")
 app.add_typer(gateway_command.app, name="gateway")
+app.add_typer(cache_command.app, name="cache")
 app.add_typer(provider_command.app, name="provider")
 app.add_typer(key_command.app, name="key")
 app.add_typer(route_command.app, name="route")

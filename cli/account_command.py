@@ -53,7 +53,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an account."""
-    made = connect(url).api.post("/accounts", {"id": account, **_given(name, unified=unified)})
+    made = connect(url).api.post(
+        "/accounts", {"id": account, "name": account, **_given(name, unified=unified)}
+    )
     note(f"The account {account} is there.")
     if as_json:
         print_json(made)
@@ -83,8 +85,9 @@ def update(
 
 @app.command()
 def delete(account: AccountId, *, url: Url = "", yes: Yes = False, as_json: AsJson = False) -> None:
-    """Delete an account with its tokens and keys."""
-    confirm(f"Delete the account {account}, with its tokens and keys?", yes=yes)
+    """Delete an account with its gateways, their routes and keys, its custom providers and its tokens."""
+    lost = "its gateways with their routes and keys, its custom providers and its tokens"
+    confirm(f"Delete the account {account} for ever, with {lost}?", yes=yes)
     deleted = connect(url).api.delete(path_of("accounts", account))
     note(f"The account {account} is deleted.")
     if as_json:

@@ -131,6 +131,16 @@ class Api:
                 break
         return found[:most] if most else found
 
+    def result_info(self, path: str) -> Mapping[str, Any]:
+        """
+        Read what a list says besides its entries.
+
+        Raises:
+            ApiError: It cannot be had.
+        """
+        envelope = self._envelope("GET", path, query={"page": 1, "per_page": 1})
+        return envelope.get("result_info") or {}
+
     def post(self, path: str, body: Any) -> Any:
         """
         Make something.
@@ -158,14 +168,14 @@ class Api:
         """
         return self._result("PATCH", path, body=body)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """
         Delete something.
 
         Raises:
             ApiError: It is refused, or nobody answers.
         """
-        return self._result("DELETE", path)
+        return self._result("DELETE", path, query=query)
 
     def _pages(self, path: str, query: dict[str, Any]) -> Iterator[list[Any]]:
         number = 1
@@ -182,6 +192,11 @@ class Api:
     def _result(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
     ) -> Any:
+        return self._envelope(method, path, query=query, body=body).get("result")
+
+    def _envelope(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
+    ) -> Mapping[str, Any]:
         target = f"{self._parts.path}{_PREFIX}{path}"
         if query:
             target += (
@@ -240,7 +255,7 @@ class Api:
         reason = str(error) or type(error).__name__
         return ApiError(f"{self.url} does not answer ({reason}).")
 
-    def _read(self, answered: _Answered) -> Any:
+    def _read(self, answered: _Answered) -> Mapping[str, Any]:
         try:
             envelope = json.loads(answered.body)
         except ValueError:
@@ -251,7 +266,7 @@ class Api:
                 status=answered.status,
             )
         if envelope["success"]:
-            return envelope.get("result")
+            return envelope
         raise _refused(envelope, answered.status)
 
 

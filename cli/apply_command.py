@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cli.options import Url, Yes
-from cli.output import confirm, note, print_json
+from cli.output import confirm, hand_over, note, print_json
 from cli.session import connect
 
 if TYPE_CHECKING:
@@ -77,9 +78,18 @@ def apply(
     plan = compare(session.api, compiled, options)
     _end_if_broken(plan.problems, as_json=as_json)
     if dry_run:
-        _show(plan, as_json=as_json, applied=False)
+        _show(plan, as_json=as_json)
         sys.exit(EXIT_DIFFERENT if exit_code and plan.steps else 0)
     _make(session.api, plan, yes=yes, as_json=as_json)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What came of some steps: how many are made, what went wrong, and the secrets of new tokens by name."""
+
+    done: int = 0
+    error: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)
 
 
 def _make(api: Api, plan: Plan, *, yes: bool, as_json: bool) -> None:
@@ -90,45 +100,48 @@ def _make(api: Api, plan: Plan, *, yes: bool, as_json: bool) -> None:
     deleted = [step.title for step in plan.steps if step.action is Action.DELETE]
     if deleted:
         confirm(f"Delete {', '.join(deleted)}?", yes=yes, is_named=False)
-    secrets: dict[str, str] = {}
-    error = _carry_out(api, plan.steps, secrets, is_quiet=as_json)
-    if as_json:
-        _print_report(plan, done=len(plan.steps) if error is None else error[0], error=error, secrets=secrets)
-    else:
-        for name, secret in secrets.items():
-            note(f"Token {name}, shown this once:")
-            typer.echo(secret)
-    if error is not None:
-        if not as_json:
-            _tell_failure(plan.steps, error)
+    outcome = _Outcome(error="It was interrupted.")
+    try:
+        _carry_out(api, plan.steps, outcome, is_quiet=as_json)
+    finally:
+        # However it ends: scripts are told what is made, and have the only copy of a secret.
+        if as_json:
+            _print_report(plan, outcome)
+        elif outcome.error and plan.steps[outcome.done :]:
+            _tell_failure(plan.steps, outcome)
+    if outcome.error:
         sys.exit(EXIT_FAILED)
 
 
-def _carry_out(
-    api: Api, steps: list[Step], secrets: dict[str, str], *, is_quiet: bool
-) -> tuple[int, str] | None:
-    """Make steps; give how many were made and what went wrong, or None when all were."""
+def _carry_out(api: Api, steps: list[Step], outcome: _Outcome, *, is_quiet: bool) -> None:
     from cli.api import ApiError
     from cli.manifest.carry_out import CarryOut
 
-    carry_out = CarryOut(api, secrets.__setitem__)
-    for number, step in enumerate(steps):
+    carry_out = CarryOut(api, outcome.secrets.__setitem__ if is_quiet else _show_secret)
+    for step in steps:
         try:
             carry_out.make(step)
         except ApiError as error:
-            return number, str(error)
+            outcome.error = str(error)
+            return
+        outcome.done += 1
         if not is_quiet:
-            note(f"[{number + 1}/{len(steps)}] {step.action}d {step.title}")
-    return None
+            note(f"[{outcome.done}/{len(steps)}] {step.action}d {step.title}")
+    outcome.error = ""
 
 
-def _tell_failure(steps: list[Step], error: tuple[int, str]) -> None:
-    done, text = error
-    failed = steps[done]
+def _show_secret(name: str, secret: str) -> None:
+    """Print a secret at once: what comes after it may fail, and nobody else has it."""
+    note(f"Token {name}, shown this once:")
+    hand_over(secret)
+
+
+def _tell_failure(steps: list[Step], outcome: _Outcome) -> None:
+    failed = steps[outcome.done]
     where = f" ({failed.wanted.mark})" if failed.wanted else ""
-    note(f"headrace: {failed.title}{where} could not be {failed.action}d: {text}")
-    note(f"headrace: {done} of {len(steps)} changes are made. Not made:")
-    for step in steps[done:]:
+    note(f"headrace: {failed.title}{where} could not be {failed.action}d: {outcome.error}")
+    note(f"headrace: {outcome.done} of {len(steps)} changes are made. Not made:")
+    for step in steps[outcome.done :]:
         note(f"headrace:   {step.action} {step.title}")
     note("headrace: Apply again to go on from here.")
 
@@ -149,9 +162,9 @@ def _end_if_broken(problems: list[Problem], *, as_json: bool) -> None:
     sys.exit(EXIT_BROKEN)
 
 
-def _show(plan: Plan, *, as_json: bool, applied: bool) -> None:
+def _show(plan: Plan, *, as_json: bool) -> None:
     if as_json:
-        _print_report(plan, done=len(plan.steps) if applied else 0, error=None, secrets={}, applied=applied)
+        _print_report(plan, _Outcome(), applied=False)
     else:
         _show_difference(plan)
 
@@ -167,28 +180,30 @@ def _show_difference(plan: Plan) -> None:
         typer.echo(f"{summary(plan.steps)}; {plan.unchanged} as it is to be.")
     else:
         typer.echo("Nothing to change.")
+    for text in plan.notes:
+        note(f"headrace: {text}")
 
 
 def _styled(line: str, color: str | None) -> str:
     return typer.style(line, fg=color) if color and sys.stdout.isatty() else line
 
 
-def _print_report(
-    plan: Plan, *, done: int, error: tuple[int, str] | None, secrets: dict[str, str], applied: bool = True
-) -> None:
+def _print_report(plan: Plan, outcome: _Outcome, *, applied: bool = True) -> None:
     from cli.manifest.render import as_json
 
     report: dict[str, Any] = {
-        "applied": applied and error is None,
+        "applied": applied and not outcome.error,
         "changes": [
-            {**as_json(step), "done": applied and number < done} for number, step in enumerate(plan.steps)
+            {**as_json(step), "done": number < outcome.done} for number, step in enumerate(plan.steps)
         ],
         "unchanged": plan.unchanged,
     }
-    if error is not None:
-        report["error"] = error[1]
-    if secrets:
-        report["secrets"] = secrets
+    if plan.notes:
+        report["notes"] = plan.notes
+    if outcome.error:
+        report["error"] = outcome.error
+    if outcome.secrets:
+        report["secrets"] = outcome.secrets
     print_json(report)
 
 

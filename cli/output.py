@@ -11,7 +11,7 @@ from cli.rpc import fail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["cell", "confirm", "note", "print_json", "print_object", "print_table"]
+__all__ = ["cell", "confirm", "hand_over", "note", "print_json", "print_object", "print_table"]
 
 _NO_TERMINAL_WIDTH: Final = 1000
 
@@ -19,6 +19,17 @@ _NO_TERMINAL_WIDTH: Final = 1000
 def print_json(value: Any) -> None:
     """Print a result as the API gave it."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def hand_over(secret: str) -> None:
+    """
+    Print a secret that is shown this once, and see that it is out.
+
+    Raises:
+        OSError: Nobody has it.
+    """
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -15,6 +15,10 @@ from cli.session import Session, connect
 app = typer.Typer(no_args_is_help=True, help="See and change an account's own providers.")
 
 _COLUMNS = ("slug", "name", "base_url", "enable", "beta", "id")
+_HEALTH = (
+    "provider", "model", "key", "whose", "circuit", "success", "first byte", "share",
+    "ok", "failed", "refused",
+)  # fmt: skip
 
 Slug = Annotated[str, typer.Argument(help="Its slug, without `custom-`, or its id.", metavar="PROVIDER")]
 Name = Annotated[str | None, typer.Option("--name", "-n", help="Name for people.")]
@@ -111,6 +115,46 @@ def delete(
     note(f"The provider custom-{found['slug']} is deleted.")
     if as_json:
         print_json(deleted)
+
+
+@app.command()
+def health(
+    *,
+    provider: Annotated[
+        str, typer.Option("--provider", help="Only this one, such as `openai` or `custom-acme`.")
+    ] = "",
+    account: Account = "",
+    url: Url = "",
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show how providers did in the last minute or so, by model and by key.
+
+    A token with the permission `operator` sees what was done with the operator's keys, too.
+    """
+    session = connect(url, account)
+    path = session.path("ai-gateway", "providers", "health")
+    found = session.api.pages(path, {"provider": provider} if provider else None)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(_HEALTH, [_health_row(each) for each in found])
+
+
+def _health_row(health: dict[str, Any]) -> list[Any]:
+    rate, retry_after_ms = health["success_rate"], health["retry_after_ms"]
+    circuit = health["circuit"].replace("_", " ")
+    return [
+        health["provider"],
+        health["model"] or (None if health["key"] else "(native)"),
+        health["key"] or None,
+        "operator" if health["shared"] else "account",
+        circuit if retry_after_ms is None else f"{circuit} for {retry_after_ms / 1000:.0f} s",
+        None if rate is None else f"{rate:.0%}",
+        None if health["first_byte_ms"] is None else f"{health['first_byte_ms']} ms",
+        f"{health['weight']:.0%}",
+        *(health[name] for name in ("successes", "failures", "refusals")),
+    ]
 
 
 def _base(session: Session) -> str:

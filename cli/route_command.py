@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -187,6 +188,84 @@ def deployments(
         return
     columns = ("deployment_id", "version_id", "created_at")
     print_table(columns, [[each.get(name) for name in columns] for each in found])
+
+
+@app.command()
+def explain(
+    route: Annotated[
+        str, typer.Argument(help="Its name, or its id; left out with --elements.", metavar="ROUTE")
+    ] = "",
+    *,
+    body: Annotated[
+        str, typer.Option("--body", "-d", help="The request's body: JSON, or `@` and a file.")
+    ] = "",
+    metadata: Annotated[
+        list[str] | None, typer.Option("--metadata", "-m", help="The request's metadata: `key=value`.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", help="A header of the request: `name: value`.")
+    ] = None,
+    failing: Annotated[
+        list[str] | None, typer.Option("--failing", help="Id of an element that is taken to fail.")
+    ] = None,
+    token: Annotated[str, typer.Option("--token", help="Id of the token that it would present.")] = "",
+    draw: Annotated[
+        float | None, typer.Option("--draw", help="What is drawn at random, from 0 up to 1.", min=0, max=1)
+    ] = None,
+    version: Annotated[
+        str, typer.Option("--version", help="Id of a version; default: the deployed one.")
+    ] = "",
+    elements: Annotated[
+        Path | None, typer.Option("--elements", "-f", help="File with elements that are not stored.")
+    ] = None,
+    gateway: Gateway = "default",
+    account: Account = "",
+    url: Url = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell which way a request would take through a route now, and why. Nothing is sent or counted."""
+    if bool(route) == (elements is not None):
+        fail("Say either a route or --elements.", status=2)
+    asked: dict[str, Any] = {
+        "body": _body(body),
+        "metadata": dict(_pair(each, "=", "--metadata") for each in metadata or ()),
+        "headers": dict(_pair(each, ":", "--header") for each in header or ()),
+        "failing": failing or [],
+        "token_id": token,
+        "version_id": version,
+        "draw": draw,
+    }
+    session = connect(url, account)
+    if elements is not None:
+        path = session.gateway(gateway, "routes", "simulate")
+        asked["elements"] = _elements(elements)
+    else:
+        path = session.gateway(gateway, "routes", _find(session, gateway, route)["id"], "simulate")
+    found = session.api.post(path, asked)
+    if as_json:
+        print_json(found)
+        return
+    from cli.route_way import print_way
+
+    print_way(found)
+
+
+def _body(text: str) -> Any:
+    if not text:
+        return None
+    if text.startswith("@"):
+        return read_document(Path(text[1:]))
+    try:
+        return json.loads(text)
+    except ValueError:
+        fail("--body is no JSON; of a file, write @ before its name.", status=2)
+
+
+def _pair(text: str, between: str, option: str) -> tuple[str, str]:
+    name, found, value = text.partition(between)
+    if not (found and name.strip()):
+        fail(f"{option} {text}: write name{between}value.", status=2)
+    return name.strip(), value.strip()
 
 
 def _below(session: Session, gateway: str, route: str, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from cli.api import path_of
 from cli.durations import parse_duration
 from cli.options import AsJson, Url, Yes
-from cli.output import confirm, note, print_json, print_object, print_table
+from cli.output import confirm, hand_over, note, print_json, print_object, print_table
 from cli.rpc import fail
 from cli.session import Session, connect
 from cli.token_body import PermissionName, permissions_of, policies, public_part, request_ip
@@ -76,7 +77,11 @@ def create(
         "restrictions": {"gateways": gateway, "providers": provider, "models": model},
     }
     made = session.api.post(_base(session, user), body)
-    _show_secret(made, as_json=as_json)
+    try:
+        _show_secret(made, as_json=as_json)
+    except OSError as error:
+        session.api.delete(_with_user(_one(session, made["id"], user), user))
+        fail(f"The token could not be printed ({error.strerror or error}), so it was revoked again.")
 
 
 @app.command("list")
@@ -116,8 +121,12 @@ def update(
     model: Models = [],  # noqa: B006  # as above
     address: Addresses = [],  # noqa: B006  # as above
     forbid_address: Forbidden = [],  # noqa: B006  # as above
-    not_before: NotBefore = "",
-    expires_in: ExpiresIn = "",
+    not_before: Annotated[
+        str | None, typer.Option("--not-before", help="When it begins to work, as RFC 3339 has it.")
+    ] = None,
+    expires_in: Annotated[
+        str | None, typer.Option("--expires-in", help="How long it works from now on, such as 30d or 12h.")
+    ] = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on, or off.")] = None,
     user: User = "",
     account: Accounts = [],  # noqa: B006  # as above
@@ -127,9 +136,9 @@ def update(
     """
     Change what is named of a token; everything else stays as it is, its secret too.
 
-    A list that is named takes the place of the one that was; an empty text takes it away.
+    A list that is named takes the place of the one that was; an empty text takes it away, or a time.
     """
-    end = _expiry_after(expires_in) if expires_in else None
+    end = _expiry_after(expires_in) if expires_in else expires_in
     session = connect(url, _one_account(account, user))
     current = session.api.get(_one(session, token, user), _query(user))
     body = _body_of(current)
@@ -137,8 +146,10 @@ def update(
         body["policies"] = policies(permission, account or list(permissions_of(current)))
     _replace(body["restrictions"], gateways=gateway, providers=provider, models=model)
     _replace(body["condition"]["request_ip"], **{"in": address, "not_in": forbid_address})
-    changes = {"name": name, "not_before": not_before, "expires_on": end}
-    body |= {field: value for field, value in changes.items() if value}
+    times = {"not_before": not_before, "expires_on": end}
+    body |= {field: value or None for field, value in times.items() if value is not None}
+    if name:
+        body["name"] = name
     if enable is not None:
         body["status"] = "active" if enable else "disabled"
     if body == _body_of(current):
@@ -163,11 +174,15 @@ def roll(
     session = connect(url, account)
     confirm(f"Roll the token {public_part(token)}? What it was stops working.", yes=yes)
     secret = session.api.put(_with_user(f"{_one(session, token, user)}/value", user), {})
-    if as_json:
-        print_json(secret)
-        return
-    typer.echo(secret)
-    note("Keep it now: it cannot be shown again.")
+    try:
+        hand_over(json.dumps(secret) if as_json else secret)
+    except OSError as error:
+        fail(
+            f"The token {public_part(token)} has another secret, which could not be printed "
+            f"({error.strerror or error}): nobody has it. Roll it again."
+        )
+    if not as_json:
+        note("Keep it now: it cannot be shown again.")
 
 
 @app.command()
@@ -289,10 +304,7 @@ def _expiry_after(text: str) -> str:
 
 
 def _show_secret(made: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(made)
-    else:
-        typer.echo(made["value"])
+    hand_over(json.dumps(made, indent=2, ensure_ascii=False) if as_json else made["value"])
     allowed = ", ".join(dict.fromkeys(name for names in permissions_of(made).values() for name in names))
     note(f"Token {made['id']} ({allowed}; {_state(made)}). Keep it now: it cannot be shown again.")
 

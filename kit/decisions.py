@@ -31,7 +31,7 @@ _REFUSALS = frozenset(
         Reason.INVALID_REQUEST, Reason.BAD_CHAT_FORMAT, Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED,
         Reason.GATEWAY_NOT_FOUND, Reason.INVALID_PROVIDER, Reason.NOT_FOUND, Reason.UNSUPPORTED,
         Reason.CREDENTIAL_MISSING, Reason.ALIAS_NOT_FOUND, Reason.RATE_LIMITED, Reason.SPEND_LIMITED,
-        Reason.CALLER_NOT_ALLOWED,
+        Reason.ALL_STEPS_FAILED, Reason.CALLER_NOT_ALLOWED,
     }
 )  # fmt: skip
 
@@ -66,6 +66,8 @@ class DecisionCache(Generic[K, V]):
     """
     Keeps decisions by key, asks for each at most once at a time, and forgets what was voided.
 
+    What may not be reused is for the one that asked: whoever waited for it beside them asks again, alone.
+
     Args:
         capacity: Most decisions kept; the oldest goes first.
         log: Where changes of the watch are told.
@@ -77,7 +79,7 @@ class DecisionCache(Generic[K, V]):
         self._log = log
         self._clock = clock
         self._entries: dict[K, _Entry[V]] = {}
-        self._flights: dict[K, asyncio.Task[V]] = {}
+        self._flights: dict[K, asyncio.Task[tuple[V, bool]]] = {}
         self._watched = False
         self._generation: int | None = None
         self._voided: dict[str, int] = {}
@@ -124,11 +126,16 @@ class DecisionCache(Generic[K, V]):
         if entry is not None and self._clock() < min(self._absent_until, entry.grace_until):
             return entry.value
         flight = self._flights.get(key)
+        first = flight is None
         if flight is None:
             flight = asyncio.create_task(self._fetch(key, fetch))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(flight)
+        found, is_for_all = await asyncio.shield(flight)
+        if not (first or is_for_all):
+            # It was drawn, or counted, for the other.
+            found, _ = await self._fetch(key, fetch)
+        return found
 
     def purge(self) -> None:
         """Forget what may not be used any more; whoever keeps secrets calls it now and then."""
@@ -175,7 +182,8 @@ class DecisionCache(Generic[K, V]):
             self._voided = {"": event.generation}
             self._entries.clear()
 
-    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> V:
+    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> tuple[V, bool]:
+        """Ask; tells whether the answer is for all who wait for one."""
         try:
             fetched = await fetch()
         except GatewayError as error:
@@ -187,14 +195,14 @@ class DecisionCache(Generic[K, V]):
                 self._absent_until = now + _KNOCK_EVERY_S
             entry = self._entries.get(key)
             if entry is not None and now < entry.grace_until:
-                return entry.value
+                return entry.value, True
             raise
         self._keep(key, fetched)
-        return fetched.value
+        return fetched.value, _reuse_s(fetched.lifetime) > 0
 
     def _keep(self, key: K, fetched: Fetched[V]) -> None:
         lifetime = fetched.lifetime
-        reuse_s = lifetime.reuse_for.seconds + lifetime.reuse_for.nanos / 1e9
+        reuse_s = _reuse_s(lifetime)
         voided = max(self._voided.get("", 0), self._voided.get(lifetime.scope, 0))
         # An answer that was on its way while its ground changed serves those who waited for it, nobody else.
         if lifetime.generation < voided:
@@ -208,8 +216,12 @@ class DecisionCache(Generic[K, V]):
         grace_s = lifetime.grace.seconds + lifetime.grace.nanos / 1e9
         self._entries[key] = _Entry(fetched.value, fresh_until, fresh_until + grace_s, lifetime.scope)
 
-    def _landed(self, key: K, flight: asyncio.Task[V]) -> None:
+    def _landed(self, key: K, flight: asyncio.Task[tuple[V, bool]]) -> None:
         if self._flights.get(key) is flight:  # else a later one took its place
             del self._flights[key]
         if not flight.cancelled():
             flight.exception()  # everyone who waited may be gone; the failure is then nobody's
+
+
+def _reuse_s(lifetime: lifetime_pb2.Lifetime) -> float:
+    return lifetime.reuse_for.seconds + lifetime.reuse_for.nanos / 1e9

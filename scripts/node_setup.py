@@ -59,7 +59,8 @@ def _fingerprint() -> str:
 def _install() -> None:
     # npm starts programs that look for `node` on PATH: they must find this one.
     environment = {**os.environ, "PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [str(NODE), str(NPM), "ci", "--loglevel=error"]
+    # Cloudflare's provider names every other provider's SDK as optional, for those who want all.
+    command = [str(NODE), str(NPM), "ci", "--omit=optional", "--loglevel=error"]
     subprocess.run(command, check=True, cwd=NODE_DIR, env=environment, stdout=sys.stderr)
 
 

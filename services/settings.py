@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kit.config import DynamicSetting, unknown
 from kit.database_config import DatabaseConfig
 from kit.runtime_config import RuntimeConfig
+from kit.valkey_config import ValkeyConfig
 from services.auth.config import AuthConfig
 from services.auth.vault.config import SECRET_SETTINGS, HashicorpConfig, VaultConfig
 from services.cache.config import CacheConfig
@@ -21,7 +22,7 @@ from services.ledger.config import LedgerConfig
 from services.providers.config import DYNAMIC_SETTINGS as PROVIDER_SETTINGS
 from services.providers.config import ProvidersConfig
 from services.providers.local.config import LocalConfig
-from services.router.config import RouterConfig
+from services.router.config import HealthConfig, RouterConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ __all__ = [
     "DATABASE_SERVICES",
     "DYNAMIC_SETTINGS",
     "SHARED",
+    "VALKEY_SERVICES",
     "configs_of",
     "unknown_settings",
 ]
@@ -39,18 +41,22 @@ __all__ = [
 DATABASE_SERVICES: Final = ("auth", "router", "ledger")
 """Services that keep tables."""
 
+VALKEY_SERVICES: Final = ("router", "cache")
+"""Services that may keep something in Valkey."""
+
 CONFIGS: Final[Mapping[str, tuple[type, ...]]] = {
     "every process": (RuntimeConfig,),
     "auth, router and ledger": (DatabaseConfig,),
+    "router and cache": (ValkeyConfig,),
     "edge": (EdgeConfig, SpoolConfig),
     "auth": (AuthConfig, VaultConfig, HashicorpConfig),
-    "router": (RouterConfig,),
+    "router": (RouterConfig, HealthConfig),
     "cache": (CacheConfig,),
     "ledger": (LedgerConfig,),
     "providers": (ProvidersConfig, LocalConfig),
 }
 
-SHARED: Final = frozenset({"every process", "auth, router and ledger"})
+SHARED: Final = frozenset({"every process", "auth, router and ledger", "router and cache"})
 """Owners that are not one service."""
 
 DYNAMIC_SETTINGS: Final = (
@@ -88,7 +94,9 @@ COMMAND_SETTINGS: Final = frozenset(
 def configs_of(services: Iterable[str]) -> list[type]:
     """Return the config classes of services, each once."""
     names = list(services)
-    shared = [DatabaseConfig] if any(name in DATABASE_SERVICES for name in names) else []
+    shared: list[type] = [DatabaseConfig] if any(name in DATABASE_SERVICES for name in names) else []
+    if any(name in VALKEY_SERVICES for name in names):
+        shared.append(ValkeyConfig)
     return [*shared, *(cls for name in names for cls in CONFIGS.get(name, ()))]
 
 

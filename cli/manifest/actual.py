@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from cli.api import Api
 
-__all__ = ["account_path", "find_accounts", "find_all", "gateway_path", "own_token_id"]
+__all__ = [
+    "account_path",
+    "deleted_accounts",
+    "find_accounts",
+    "find_all",
+    "gateway_path",
+    "has_all_versions",
+    "operator_providers",
+    "own_token_id",
+]
 
 
 def account_path(account: str, *segments: str) -> str:
@@ -51,21 +60,68 @@ def find_accounts(api: Api) -> list[Found]:
     ]
 
 
+def deleted_accounts(api: Api) -> frozenset[str]:
+    """
+    Give the ids of accounts that were deleted; none where that is not told.
+
+    Raises:
+        ApiError: The token is no operator's, or nobody answers.
+    """
+    shown = api.pages("/accounts", {"include_deleted": "true"})
+    return frozenset(each["id"] for each in shown if each.get("deleted_at"))
+
+
 def find_all(api: Api, places: Collection[Place]) -> list[Found]:
     """
     Give everything in some places. A gateway that is not there has nothing.
+
+    Where an account's gateways are among the places, nothing is asked of one that it does not have: the
+    gateway `default` would make itself.
 
     Raises:
         ApiError: It cannot be had.
     """
     found: list[Found] = []
+    # An account's gateways come before what is in them.
     for place in sorted(places):
+        gateways = Place(place.account, "", Kind.GATEWAY)
+        is_listed = any((each.place, each.name) == (gateways, place.gateway) for each in found)
+        if place.gateway and gateways in places and not is_listed:
+            continue
         try:
             found += _find(api, place)
         except ApiError as error:
             if not (error.is_missing and place.gateway):
                 raise
     return found
+
+
+def operator_providers(api: Api, account: str) -> frozenset[str] | None:
+    """
+    Give the slugs of providers that the operator added, with their prefix; None where that is not told.
+
+    Args:
+        api: The management API.
+        account: An account that is there; they are the same of all.
+
+    Raises:
+        ApiError: It cannot be had.
+    """
+    if not account:
+        return None
+    told = api.result_info(account_path(account, "ai-gateway", "custom-providers"))
+    return frozenset(told["operator_providers"]) if "operator_providers" in told else None
+
+
+def has_all_versions(api: Api, place: Place, route_id: str, *, most: int) -> bool:
+    """
+    Tell whether a route has as many versions as it may.
+
+    Raises:
+        ApiError: It cannot be had.
+    """
+    path = gateway_path(place.account, place.gateway, "routes", route_id, "versions")
+    return bool(api.get(path, {"page": most, "per_page": 1})["versions"])
 
 
 def _find(api: Api, place: Place) -> Iterable[Found]:

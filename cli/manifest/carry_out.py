@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from cli.api import ApiError
 from cli.manifest.actual import account_path, gateway_path
 from cli.manifest.diff import Action
 from cli.manifest.thing import Kind
+from services.router.core.gateway import DEFAULT_GATEWAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +57,9 @@ class CarryOut:
             self._token(step)
         elif step.place.kind is Kind.ROUTE:
             self._route(step)
+        elif step.place.kind is Kind.GATEWAY and step.name == DEFAULT_GATEWAY:
+            # It may have made itself since it was looked for.
+            self._api.put(f"{_base(step)}/{step.name}", _body(step))
         elif step.action is Action.CREATE:
             self._api.post(_base(step), _body(step))
         elif step.place.kind is Kind.PROVIDER:
@@ -77,35 +82,72 @@ class CarryOut:
             return
         path = step.wanted.write_to
         if path is None:
-            made = self._api.post(_base(step), step.wanted.body)
-            self._show_secret(step.name, made["value"])
+            self._new_token(step, lambda secret: self._show_secret(step.name, secret))
             return
         # The file comes first: a token whose secret nobody has is of no use.
-        with _private_file(path) as write:
-            write(self._api.post(_base(step), step.wanted.body)["value"])
+        with _private_file(path) as keep:
+            self._new_token(step, keep)
+
+    def _new_token(self, step: Step, keep: Callable[[str], object]) -> None:
+        """Make a token and give its secret to `keep`; a token whose secret is lost there is taken back."""
+        assert step.wanted is not None
+        try:
+            made = self._api.post(_base(step), step.wanted.body)
+        except ApiError as error:
+            if error.status:
+                raise
+            text = "It may be there all the same, and nobody has its secret: see `headrace token list`."
+            raise ApiError(f"{error} {text}") from error
+        try:
+            keep(made["value"])
+        except OSError as error:
+            where = step.wanted.write_to or "the output"
+            raise ApiError(
+                f"{where} cannot be written: {error.strerror or error}. {self._take_back(step, made['id'])}"
+            ) from error
+        except BaseException:
+            # Interrupted, say.
+            self._take_back(step, made["id"])
+            raise
+
+    def _take_back(self, step: Step, token_id: str) -> str:
+        try:
+            self._api.delete(f"{_base(step)}/{token_id}")
+        except ApiError as error:
+            return (
+                f"The token {token_id} is there and nobody has its secret, as it could not be revoked "
+                f"({error}): `headrace token revoke {token_id}` does."
+            )
+        return "The token was revoked again."
 
 
 @contextlib.contextmanager
-def _private_file(path: Path) -> Iterator[Callable[[str], object]]:
+def _private_file(path: Path) -> Iterator[Callable[[str], None]]:
     """
-    Give what writes a file that only its owner can read, whole or not at all.
+    Give what writes a file that only its owner can read, whole or not at all; that may raise OSError.
 
     Raises:
-        ApiError: It cannot be written.
+        ApiError: There can be no such file.
     """
     try:
         number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise ApiError(f"{path} cannot be written: {error.strerror}.") from error
-    try:
-        with os.fdopen(number, "w") as file:
-            yield lambda text: file.write(f"{text}\n")
-            file.flush()
-            os.fsync(file.fileno())
+    # Without a buffer, which would be written once more, and fail once more, when it is closed.
+    file = os.fdopen(number, "wb", buffering=0)
+
+    def keep(text: str) -> None:
+        raw = f"{text}\n".encode()
+        if file.write(raw) != len(raw):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
         Path(name).replace(path)
-    except BaseException:
+
+    try:
+        with file:
+            yield keep
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _base(step: Step) -> str:

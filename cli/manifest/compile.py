@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-from cli.manifest import fields
+from cli.manifest import body_check, fields
 from cli.manifest.local_secret import read_secret
 from cli.manifest.marks import Problem
-from cli.manifest.provider_check import check_provider
-from cli.manifest.thing import Kind, Place, Wanted
+from cli.manifest.thing import Kind, Place, Reference, Wanted
 from kit.errors import GatewayError
-from kit.providers import SLUGS, canonical, is_custom
-from services.auth.core.secret_ref import parse
-from services.router.core.route_graph import check_elements
+from kit.providers import CUSTOM_PREFIX, SLUGS, canonical, is_custom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path as FilePath
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cli.manifest.load import Loaded
     from cli.manifest.marks import Mark, Path
     from cli.manifest.models import Account, Gateway, Key, Provider, Route, Token
     from cli.manifest.models import Secret as SecretSource
     from kit.secret import Secret
+    from services.edge.management.models.forms import Body
 
 __all__ = ["Compiled", "compile_files"]
 
@@ -38,22 +36,26 @@ class Compiled:
     Attributes:
         wanted: The things.
         listed: Where the files list things, which is where what they do not list is too much.
-        references: Gateways that tokens are narrowed to, by account and id, with the place.
+        references: Gateways and accounts' own providers that something names.
         accounts: The accounts that the files name.
         problems: What is wrong.
         named: Everything that may stand only once, whether it holds or not.
+        read: Files that secrets are read from, whether they are there or not.
+        written: Files for new tokens, with what the file calls them and where.
     """
 
     wanted: list[Wanted] = field(default_factory=list)
     listed: set[Place] = field(default_factory=set)
-    references: list[tuple[str, str, Mark]] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
     accounts: dict[str, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     named: list[tuple[Place, str, Mark]] = field(default_factory=list)
+    read: set[FilePath] = field(default_factory=set)
+    written: list[tuple[FilePath, str, Mark]] = field(default_factory=list)
 
 
 def compile_files(
-    loaded: Iterable[Loaded], account: str, *, only_account: str = "", env: Mapping[str, str] = os.environ
+    loaded: Sequence[Loaded], account: str, *, only_account: str = "", env: Mapping[str, str] = os.environ
 ) -> Compiled:
     """
     Say what files want.
@@ -70,6 +72,7 @@ def compile_files(
     if only_account:
         _check_one_account(loaded, compiled)
     _check_twice(compiled)
+    _check_written(compiled, {FilePath(each.document.file) for each in loaded})
     compiled.problems.sort()
     return compiled
 
@@ -94,6 +97,17 @@ def _check_twice(compiled: Compiled) -> None:
         first.setdefault((place, name), mark)
 
 
+def _check_written(compiled: Compiled, files: set[FilePath]) -> None:
+    """A new token must not take the place of what is read, nor of another new token."""
+    taken = {path.resolve(): f"{path} is one of these files" for path in files}
+    taken |= {path.resolve(): f"a key is read from {path}" for path in compiled.read}
+    for path, name, mark in compiled.written:
+        if text := taken.get(path.resolve()):
+            compiled.problems.append(Problem(mark, f"{name}: {text}"))
+        else:
+            taken[path.resolve()] = f"another token is written to {path} already"
+
+
 class _File:
     """One file on its way."""
 
@@ -102,7 +116,6 @@ class _File:
         self._document = loaded.document
         self._compiled = compiled
         self._env = env
-        self._written: set[FilePath] = set()
 
     def read(self, usual: str, *, is_forced: bool) -> None:
         for index, account in enumerate(self._loaded.manifest.accounts):
@@ -112,6 +125,8 @@ class _File:
         mark = self._document.mark((*at, "id"))
         self._compiled.accounts.setdefault(account_id, mark)
         chosen = account.model_dump(include={"name", "unified"}, exclude_none=True)
+        if not self._holds(at, lambda: body_check.check_account(account_id, chosen)):
+            return
         self._own(account_id, chosen, mark)
         for name, kind in (
             ("providers", Kind.PROVIDER), ("gateways", Kind.GATEWAY), ("tokens", Kind.TOKEN),
@@ -145,29 +160,34 @@ class _File:
 
     def _provider(self, provider: Provider, account_id: str, at: Path) -> None:
         values = fields.provider_fields(provider)
-        self._holds(at, lambda: check_provider(account_id, provider.slug, values))
+        body = fields.provider_body(values)
+        self._holds(at, lambda: body_check.check_provider(account_id, provider.slug, body))
         self._once(
             Wanted(
                 place=Place(account_id, "", Kind.PROVIDER),
                 name=provider.slug,
                 fields=values,
-                body=fields.provider_body(values),
-                said=frozenset(provider.model_fields_set),
-                mark=self._document.mark((*at, "slug")),
+                body=body,
+                **self._said(provider, at, "slug"),
             )
         )
 
     def _gateway(self, gateway: Gateway, account_id: str, at: Path) -> None:
         values: dict[str, Any] = {}
-        self._holds(at, lambda: values.update(fields.gateway_fields(gateway)))
+        body = fields.gateway_body(gateway)
+
+        def check() -> None:
+            body_check.check_gateway(body)
+            values.update(fields.gateway_fields(gateway))
+
+        self._holds(at, check)
         self._once(
             Wanted(
                 place=Place(account_id, "", Kind.GATEWAY),
                 name=gateway.id,
                 fields=values,
-                body=fields.gateway_body(gateway),
-                said=frozenset(gateway.model_fields_set),
-                mark=self._document.mark((*at, "id")),
+                body=body,
+                **self._said(gateway, at, "id"),
             )
         )
         for name, kind in (("keys", Kind.KEY), ("routes", Kind.ROUTE)):
@@ -179,102 +199,117 @@ class _File:
             self._route(route, Place(account_id, gateway.id, Kind.ROUTE), (*at, "routes", index))
 
     def _route(self, route: Route, place: Place, at: Path) -> None:
-        text = json.dumps(route.elements)
-        self._holds(at, lambda: check_elements(text, self._knows))
         values = {"elements": route.elements}
-        mark = self._document.mark((*at, "name"))
-        self._once(
-            Wanted(
-                place=place, name=route.name, fields=values, body=values, mark=mark, said=frozenset(values)
-            )
+        wanted = Wanted(
+            place=place, name=route.name, fields=values, body=values, **self._said(route, at, "name")
         )
+        if self._holds(at, lambda: body_check.check_route(route.name, values, _may_be)):
+            for index, element in enumerate(route.elements):
+                name = (element.get("properties") or {}).get("provider")
+                self._refer(wanted, name, (*at, "elements", index, "properties", "provider"))
+        self._once(wanted)
 
     def _key(self, key: Key, place: Place, at: Path) -> None:
         provider = canonical(key.provider)
-        if not self._knows(provider):
+        if not _may_be(provider):
             self._wrong((*at, "provider"), f"there is no provider {key.provider}")
+            return
         secret = None if key.secret is None else self._secret(key.secret, (*at, "secret"))
-        ref = key.ref
-        if ref is not None:
-            self._holds(at, lambda: parse(ref), "ref")
-        if key.ref is not None or secret is not None:
-            self._add(
-                Wanted(
-                    place=place,
-                    name=f"{provider}/{key.alias}",
-                    fields=fields.key_fields(key),
-                    body=fields.key_body(key),
-                    said=frozenset(key.model_fields_set),
-                    mark=self._document.mark((*at, "provider")),
-                    secret=secret,
-                )
-            )
+        if key.ref is None and secret is None:
+            return
+        body = fields.key_body(key)
+        wanted = Wanted(
+            place=place,
+            name=f"{provider}/{key.alias}",
+            fields=fields.key_fields(key),
+            body=body,
+            secret=secret,
+            **self._said(key, at, "provider"),
+        )
+        self._holds(at, lambda: body_check.check_key(place.gateway, body, secret))
+        self._refer(wanted, key.provider, (*at, "provider"))
+        self._add(wanted)
 
     def _token(self, token: Token, account_id: str, at: Path) -> None:
-        for index, gateway_id in enumerate(token.gateways):
-            mark = self._document.mark((*at, "gateways", index))
-            self._compiled.references.append((account_id, gateway_id, mark))
         write_to = None if token.write_to is None else self._loaded.directory / token.write_to
-        is_good = self._check_token(token, write_to, at)
-        values = fields.token_fields(token) if is_good else {}
-        self._once(
-            Wanted(
-                place=Place(account_id, "", Kind.TOKEN),
-                name=token.name,
-                fields=values,
-                body=fields.token_body(token.name, values, account_id) if is_good else {},
-                mark=self._document.mark((*at, "name")),
-                write_to=write_to,
-                said=frozenset({"permissions", *token.model_fields_set}),
-            )
-        )
-
-    def _check_token(self, token: Token, write_to: FilePath | None, at: Path) -> bool:
-        before = len(self._compiled.problems)
-        for name in ("addresses", "forbidden_addresses"):
-            for index, text in enumerate(getattr(token, name)):
-                if not fields.is_network(text):
-                    self._wrong((*at, name, index), f"{text} is neither an address nor a network")
-        for index, provider in enumerate(token.providers):
-            if not self._knows(provider):
-                self._wrong((*at, "providers", index), f"there is no provider {provider}")
-        if token.not_before and token.expires_on and token.not_before >= token.expires_on:
-            self._wrong((*at, "expires_on"), "a token cannot end before it begins")
         if write_to is not None:
             self._check_file(write_to, (*at, "write_to"))
-        return len(self._compiled.problems) == before
+        is_good = self._check_token(token, account_id, at)
+        values = fields.token_fields(token) if is_good else {}
+        said = self._said(token, at, "name")
+        wanted = Wanted(
+            place=Place(account_id, "", Kind.TOKEN),
+            name=token.name,
+            fields=values,
+            body=fields.token_body(token.name, values, account_id) if is_good else {},
+            write_to=write_to,
+            **{**said, "said": said["said"] | {"permissions"}},
+        )
+        for index, gateway_id in enumerate(token.gateways):
+            mark = self._document.mark((*at, "gateways", index))
+            place = Place(account_id, "", Kind.GATEWAY)
+            self._compiled.references.append(Reference(place, gateway_id, mark, wanted))
+        for name in ("providers", "models"):
+            for index, text in enumerate(getattr(token, name)):
+                self._refer(wanted, text.partition("/")[0], (*at, name, index))
+        self._once(wanted)
+
+    def _check_token(self, token: Token, account_id: str, at: Path) -> bool:
+        before = len(self._compiled.problems)
+        for name in ("gateways", "providers", "models", "addresses", "forbidden_addresses"):
+            for index, text in enumerate(getattr(token, name)):
+                is_good = self._holds((*at, name, index), partial(body_check.check_entry, name, text))
+                if is_good and name == "providers" and not _may_be(text):
+                    self._wrong((*at, name, index), f"there is no provider {text}")
+        if len(self._compiled.problems) > before:
+            return False
+        body = fields.token_body(token.name, fields.token_fields(token), account_id)
+        return self._holds(at, lambda: body_check.check_token(body, account_id))
+
+    def _said(self, model: Body, at: Path, name: str) -> dict[str, Any]:
+        """Give what a thing's entry says, and where."""
+        said = frozenset(model.model_fields_set)
+        return {
+            "mark": self._document.mark((*at, name)),
+            "marks": {each: self._document.mark((*at, each)) for each in said},
+            "said": said,
+        }
+
+    def _refer(self, wanted: Wanted, provider: Any, at: Path) -> None:
+        """Note a provider that is the account's own or the operator's: there may be none of that name."""
+        if isinstance(provider, str) and canonical(provider) not in SLUGS and is_custom(provider):
+            place = Place(wanted.place.account, "", Kind.PROVIDER)
+            slug = provider.removeprefix(CUSTOM_PREFIX)
+            self._compiled.references.append(Reference(place, slug, self._document.mark(at), wanted))
 
     def _check_file(self, write_to: FilePath, at: Path) -> None:
         if not write_to.parent.is_dir():
             self._wrong(at, f"there is no directory {write_to.parent}")
         elif write_to.is_dir():
             self._wrong(at, f"{write_to} is a directory")
-        elif write_to in self._written:
-            # The second secret would take the place of the first.
-            self._wrong(at, f"another token is written to {write_to} already")
-        self._written.add(write_to)
+        else:
+            self._compiled.written.append((write_to, _dotted(at), self._document.mark(at)))
 
     def _secret(self, source: SecretSource, at: Path) -> Secret | None:
+        if source.file is not None:
+            self._compiled.read.add(self._loaded.directory / source.file)
         try:
             return read_secret(source, self._loaded.directory, self._env)
         except ValueError as error:
             self._wrong((*at, "file" if source.env is None else "env"), str(error))
             return None
 
-    def _knows(self, provider: str) -> bool:
-        # Whether an account or the operator has one of that name, the installation knows.
-        return canonical(provider) in SLUGS or is_custom(provider)
-
-    def _holds(self, at: Path, check: Callable[[], Any], param: str = "") -> None:
-        """Run a check of the services; tell what it finds at its place, or at that of `param`."""
+    def _holds(self, at: Path, check: Callable[[], Any]) -> bool:
+        """Run a check of the services; tell what it finds at its place."""
+        before = len(self._compiled.problems)
         try:
             check()
         except GatewayError as error:
-            path: list[str | int] = list(at)
-            parts = (param or error.metadata.get("param", "")).split(".")
-            path += [int(part) if part.isdigit() else part for part in parts]
+            parts = error.metadata.get("param", "").split(".")
+            path = (*at, *(int(part) if part.isdigit() else part for part in parts if part))
             text = error.message
-            self._wrong(tuple(path), text[:1].lower() + text[1:].rstrip("."))
+            self._wrong(path, text[:1].lower() + text[1:].rstrip("."))
+        return len(self._compiled.problems) == before
 
     def _once(self, wanted: Wanted) -> None:
         self._compiled.named.append((wanted.place, wanted.name, wanted.mark))
@@ -284,5 +319,13 @@ class _File:
         self._compiled.wanted.append(wanted)
 
     def _wrong(self, at: Path, text: str) -> None:
-        name = ".".join(str(part) for part in at if part != "")
-        self._compiled.problems.append(Problem(self._document.mark(at), f"{name}: {text}"))
+        self._compiled.problems.append(Problem(self._document.mark(at), f"{_dotted(at)}: {text}"))
+
+
+def _dotted(at: Path) -> str:
+    return ".".join(str(part) for part in at)
+
+
+def _may_be(provider: str) -> bool:
+    """Tell whether there may be a provider; of accounts' own and the operator's, the installation knows."""
+    return canonical(provider) in SLUGS or is_custom(provider)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cli.manifest.thing import Kind, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from cli.manifest.thing import Found, Wanted
     from kit.secret import Secret
@@ -93,10 +93,21 @@ class Prune:
         if found.place.kind is Kind.GATEWAY:
             return not found.shown["is_default"]  # it makes itself again
         if found.place.kind is Kind.TOKEN:
-            return (
-                self.tokens and found.id != self.own_token and "operator" not in found.fields["permissions"]
-            )
+            return self.tokens and not self._is_kept(found)
         return True
+
+    def _is_kept(self, token: Found) -> bool:
+        return token.id == self.own_token or "operator" in token.fields["permissions"]
+
+    def spared(self, wanted: Iterable[Wanted], found: Iterable[Found]) -> Iterator[str]:
+        """Say which tokens are left that would be deleted if there were not others of the same name."""
+        named = {(each.place, each.name) for each in wanted}
+        counts = Counter((each.place, each.name) for each in found if self.allows(each))
+        everything = Counter((each.place, each.name) for each in found)
+        for (place, name), count in counts.items():
+            if place.kind is Kind.TOKEN and (place, name) not in named and everything[place, name] > 1:
+                text = f"{count} tokens {name} of the account {place.account} are left"
+                yield f"{text}: their name does not tell which; `headrace token revoke` does by id."
 
 
 def difference(wanted: Iterable[Wanted], found: Iterable[Found], prune: Prune | None = None) -> list[Step]:
@@ -127,10 +138,12 @@ def difference(wanted: Iterable[Wanted], found: Iterable[Found], prune: Prune | 
     return sorted(kept, key=_order)
 
 
-def _order(step: Step) -> tuple[bool, int, str, str, str]:
+def _order(step: Step) -> tuple[bool, bool, int, str, str, str]:
     is_last = step.action is Action.DELETE
+    # Somebody else may take an id meanwhile: then nothing is made yet.
+    is_first = step.place.kind is Kind.ACCOUNT and step.action is Action.CREATE
     rank = -step.place.kind if is_last else step.place.kind
-    return is_last, rank, step.place.account, step.place.gateway, step.name
+    return is_last, not is_first, rank, step.place.account, step.place.gateway, step.name
 
 
 def _deletions(
@@ -143,8 +156,13 @@ def _deletions(
         for key, things in by_name.items()
         # Of a pool, those beyond what is wanted.
         for thing in _left_over(wants.get(key, []), things)
-        if prune.allows(thing)
+        if prune.allows(thing) and not _is_ambiguous(key[0], things)
     ]
+
+
+def _is_ambiguous(place: Place, things: list[Found]) -> bool:
+    """Tell whether these are tokens of one name: no file can list them, so that its silence says nothing."""
+    return place.kind is Kind.TOKEN and len(things) > 1
 
 
 def _left_over(wants: list[Wanted], things: list[Found]) -> list[Found]:

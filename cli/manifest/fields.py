@@ -6,6 +6,7 @@ Each kind has a function for what a file says and one for what the API shows.
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
 from datetime import UTC, datetime
@@ -26,7 +27,6 @@ __all__ = [
     "SEALED",
     "gateway_body",
     "gateway_fields",
-    "is_network",
     "key_body",
     "key_fields",
     "provider_body",
@@ -41,7 +41,7 @@ __all__ = [
     "token_fields",
 ]
 
-DOCUMENTS: Final = ("dlp", "guardrails", "otel", "spend_limits", "stripe")
+DOCUMENTS: Final = tuple(field.name for field in dataclasses.fields(Documents))
 SEALED: Final = "(sealed)"
 _ALWAYS: Final = (
     "cache_invalidate_on_update", "cache_ttl", "collect_logs", "rate_limiting_interval",
@@ -116,12 +116,14 @@ def shown_provider(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 def key_fields(key: Key) -> dict[str, Any]:
     """Give what a key is to be, apart from the key."""
+    period_s = _PERIOD_S if key.rate_limit_period is None else key.rate_limit_period
     return {
         "ref": key.ref or SEALED,
         "default_config": key.alias == "default" if key.default_config is None else key.default_config,
         "weight": key.weight,
-        "rate_limit": int(key.rate_limit) if key.rate_limit else None,
-        "rate_limit_period": _PERIOD_S if key.rate_limit_period is None else float(key.rate_limit_period),
+        # As they are kept: none for any number, and milliseconds.
+        "rate_limit": key.rate_limit or None,
+        "rate_limit_period": round(period_s * 1000) / 1000,
     }
 
 
@@ -206,15 +208,6 @@ def _names(names: Iterable[str]) -> list[str]:
     """Give names of providers, or of models, with the provider by its one name."""
     parts = (name.partition("/") for name in names)
     return sorted({f"{canonical(provider)}{slash}{model}" for provider, slash, model in parts})
-
-
-def is_network(text: str) -> bool:
-    """Tell whether a text is an address, or a network in CIDR notation."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _networks(texts: Iterable[str]) -> list[str]:

@@ -181,11 +181,9 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self.values[path] = self._mark(node)
-        self._count += 1
+        self._counted(node)
         if id(node) in self._open:
             return self._wrong(node, "this stands within itself")
-        if self._count > _MOST_NODES:
-            raise YamlError([Problem(self._mark(node), f"this is more than {_MOST_NODES} values")])
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         self._open.append(id(node))
@@ -198,12 +196,23 @@ class _Reader:
             self._open.pop()
         return self._wrong(node, "this kind of value is not known")
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(
+        self, node: yaml.MappingNode, path: Path, said: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
+        """
+        Read an object.
+
+        Args:
+            node: Where it stands.
+            path: What its members are members of.
+            said: Names that are not read, as they are said by what this is merged into.
+        """
         found: dict[str, Any] = {}
         own: dict[str, Mark] = {}
+        merges = []
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
-                found = {**self._merged(value_node, path), **found}
+                merges.append(value_node)
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self._wrong(key_node, "a name is expected here")
@@ -212,21 +221,33 @@ class _Reader:
             if name in own:
                 self._wrong(key_node, f"{name} stands here already, in line {own[name].line}")
             own[name] = mark
-            self.keys[(*path, name)] = mark
-            found[name] = self.value(value_node, (*path, name))
+            if name not in said:
+                self.keys[(*path, name)] = mark
+                found[name] = self.value(value_node, (*path, name))
+        # Afterwards, wherever they stand: what an object says itself counts, and so does its place.
+        for merge in merges:
+            found |= self._merged(merge, path, said | found.keys())
         return found
 
-    def _merged(self, node: yaml.Node, path: Path) -> dict[str, Any]:
-        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    def _merged(self, node: yaml.Node, path: Path, said: frozenset[str]) -> dict[str, Any]:
+        """Read what is merged into an object; of several, the earlier ones count."""
         found: dict[str, Any] = {}
-        for each in reversed(nodes):
+        for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            self._counted(each)
             if isinstance(each, yaml.MappingNode) and id(each) not in self._open:
-                own = self.values[path]
-                found.update(self.value(each, path))
-                self.values[path] = own
+                self._open.append(id(each))
+                try:
+                    found |= self._mapping(each, path, said | found.keys())
+                finally:
+                    self._open.pop()
             else:
                 self._wrong(each, "only members of an object can be merged here")
         return found
+
+    def _counted(self, node: yaml.Node) -> None:
+        self._count += 1
+        if self._count > _MOST_NODES:
+            raise YamlError([Problem(self._mark(node), f"this is more than {_MOST_NODES} values")])
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         kind, text = node.tag.removeprefix(_TAG), node.value

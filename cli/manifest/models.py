@@ -188,7 +188,7 @@ class Account(Body):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     """Its id. Default: the account that the command is for."""
-    name: Annotated[str, Field(max_length=120)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
     """Name for people. Left out: as it is."""
     unified: bool | None = None
     """Whether the operator's own keys are used where there is no other. Left out: as it is."""

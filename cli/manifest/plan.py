@@ -6,12 +6,15 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cli.manifest.actual import find_accounts, find_all, own_token_id
+from cli.manifest.actual import find_accounts, find_all
 from cli.manifest.compile import compile_files
 from cli.manifest.diff import Action, Prune, difference
+from cli.manifest.installation_check import check_before, check_tokens
 from cli.manifest.load import files_of, load
-from cli.manifest.marks import Problem
+from cli.manifest.rights import check_rights, find_rights
 from cli.manifest.thing import Kind, Place
+from kit import moment
+from kit.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
     from cli.api import Api
     from cli.manifest.compile import Compiled
     from cli.manifest.diff import Step
-    from cli.manifest.thing import Found, Wanted
+    from cli.manifest.marks import Problem
+    from kit.clock import Clock
 
 __all__ = ["Options", "Plan", "compare", "read_files"]
 
@@ -47,11 +51,12 @@ class Options:
 
 @dataclass(slots=True)
 class Plan:
-    """What to do, or what is wrong."""
+    """What to do, or what is wrong; and what people are to be told besides."""
 
     steps: list[Step] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def read_files(
@@ -82,9 +87,15 @@ def read_files(
     return compiled
 
 
-def compare(api: Api, compiled: Compiled, options: Options) -> Plan:
+def compare(api: Api, compiled: Compiled, options: Options, clock: Clock | None = None) -> Plan:
     """
     Compare files, which have no mistakes of their own, with an installation.
+
+    Args:
+        api: The management API.
+        compiled: The files.
+        options: What was asked for.
+        clock: Says which new tokens would be over.
 
     Raises:
         ApiError: It cannot be read.
@@ -92,47 +103,29 @@ def compare(api: Api, compiled: Compiled, options: Options) -> Plan:
     accounts = find_accounts(api)
     there = {each.name for each in accounts}
     places = {each.place for each in compiled.wanted} | compiled.listed
-    places |= {Place(account, "", Kind.GATEWAY) for account, _, _ in compiled.references}
-    found = [
-        *accounts,
-        *find_all(api, [place for place in places if place.account in there]),
-    ]
-    problems = [*_references(compiled, found), *_tokens(compiled, found, options)]
-    prune = None
-    if options.prune:
+    places |= {each.place for each in compiled.references}
+    places |= {Place(each.account, "", Kind.GATEWAY) for each in places if each.gateway}
+    found = [*accounts, *find_all(api, [place for place in places if place.account in there])]
+    now = moment.now(clock or SystemClock())
+    problems = list(check_tokens(compiled, found, now, may_show=options.show_secrets))
+    steps = difference(compiled.wanted, found)
+    own_token, notes = "", []
+    if steps or options.prune:
         # Asked where the token may do something: that need not be the account that is usual here.
-        own = own_token_id(api, next((each for each in compiled.accounts if each in there), options.account))
-        prune = Prune(listed=compiled.listed, tokens=options.prune_tokens, own_token=own)
-    steps = difference(compiled.wanted, found, prune)
+        concerned = [each for each in compiled.accounts if each in there]
+        rights = find_rights(api, concerned or [min(there, default=options.account)])
+        own_token = rights.token_id
+        prune = Prune(listed=compiled.listed, tokens=options.prune_tokens, own_token=own_token)
+        if options.prune:
+            steps = difference(compiled.wanted, found, prune)
+            notes = [*prune.spared(compiled.wanted, found)]
+        problems += check_before(api, compiled, found, steps, operator=rights.operator)
+        problems += check_rights(api, rights, steps, compiled.accounts)
     touched = sum(step.action is not Action.DELETE for step in steps)
-    return Plan(steps=steps, problems=sorted(set(problems)), unchanged=len(compiled.wanted) - touched)
-
-
-def _references(compiled: Compiled, found: list[Found]) -> list[Problem]:
-    """Find what is narrowed to gateways that there are not, and will not be."""
-    things: list[Wanted | Found] = [*compiled.wanted, *found]
-    gateways = {(each.place.account, each.name) for each in things if each.place.kind is Kind.GATEWAY}
-    return [
-        Problem(mark, f"there is no gateway {gateway} in the account {account}")
-        for account, gateway, mark in compiled.references
-        if (account, gateway) not in gateways and gateway != "default"
-    ]
-
-
-def _tokens(compiled: Compiled, found: list[Found], options: Options) -> list[Problem]:
-    problems = []
-    for wanted in compiled.wanted:
-        if wanted.place.kind is not Kind.TOKEN:
-            continue
-        same = [each for each in found if (each.place, each.name) == (wanted.place, wanted.name)]
-        if len(same) > 1:
-            text = f"there are {len(same)} tokens {wanted.name} in the account {wanted.place.account}"
-            problems.append(Problem(wanted.mark, f"{text}: rename or revoke all but one"))
-        if same:
-            continue
-        if wanted.write_to is None and not options.show_secrets:
-            text = f"the token {wanted.name} is new: say write_to, or --show-secrets to have it printed"
-            problems.append(Problem(wanted.mark, text))
-        elif wanted.write_to is not None and not os.access(wanted.write_to.parent, os.W_OK):
-            problems.append(Problem(wanted.mark, f"{wanted.write_to.parent} cannot be written to"))
-    return problems
+    return Plan(
+        # Nothing that the token is still needed for comes after what may be its end.
+        steps=sorted(steps, key=lambda step: step.found is not None and step.found.id == own_token),
+        problems=sorted(set(problems)),
+        unchanged=len(compiled.wanted) - touched,
+        notes=notes,
+    )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cli.manifest.marks import Mark
     from kit.secret import Secret
 
-__all__ = ["Found", "Kind", "Place", "Wanted"]
+__all__ = ["Found", "Kind", "Place", "Reference", "Wanted"]
 
 
 class Kind(IntEnum):
@@ -52,6 +52,7 @@ class Wanted:
         fields: What it is to be, as the API shows it.
         body: What is sent for it, apart from a secret.
         mark: Where the file says so.
+        marks: Where it says each of its fields.
         secret: A key's own text, for one that this machine reads.
         write_to: File for the secret of a new token.
         said: Fields that the file names; the others have their defaults.
@@ -65,6 +66,29 @@ class Wanted:
     secret: Secret | None = None
     write_to: Path | None = None
     said: frozenset[str] = frozenset()
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def mark_of(self, name: str) -> Mark:
+        """Give the place of a field, or of the thing where the file leaves it out."""
+        return self.marks.get(name, self.mark)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """
+    Something that a file names and does not say itself.
+
+    Attributes:
+        place: Where it is to be found.
+        name: What it is known by there.
+        mark: Where the file names it.
+        by: What names it.
+    """
+
+    place: Place
+    name: str
+    mark: Mark
+    by: Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.ALIAS_NOT_FOUND: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.SPEND_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Reason.ALL_STEPS_FAILED: grpc.StatusCode.UNAVAILABLE,
+    Reason.ALL_STEPS_FAILED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UPSTREAM_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.UPSTREAM_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.UPSTREAM_MALFORMED: grpc.StatusCode.UNAVAILABLE,

@@ -64,7 +64,8 @@ class LoopStall:
     A timer is due every 50 ms; how much later than that it runs is how long something held the loop.
 
     Args:
-        registry: Takes the histogram of all delays and a gauge of the longest one since the start.
+        registry: Takes the histogram of all delays, a gauge of the longest one since the start, and one of
+            the tasks that the loop has.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -77,13 +78,17 @@ class LoopStall:
         self._longest = Gauge(
             names.METRIC_LOOP_STALL_MAX, "Longest delay of that timer since the start.", registry=registry
         )
+        self._tasks = Gauge(names.METRIC_LOOP_TASKS, "Tasks that have not ended.", registry=registry)
         self._longest_s = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._due_s = 0.0
 
     def start(self) -> None:
         """Begin to measure the running loop."""
-        self._schedule(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        # Counted when metrics are asked for, which the loop itself does.
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
+        self._schedule(loop)
 
     def stop(self) -> None:
         """Stop measuring."""

@@ -101,6 +101,7 @@ SERVICE_INSTANCE_ID: Final = "service.instance.id"
 METRIC_BUILD_INFO: Final = "headrace_build_info"
 METRIC_LOOP_STALL: Final = "headrace_event_loop_stall_seconds"
 METRIC_LOOP_STALL_MAX: Final = "headrace_event_loop_stall_max_seconds"
+METRIC_LOOP_TASKS: Final = "headrace_event_loop_tasks"
 METRIC_SERVICE_READY: Final = "headrace_service_ready"
 
 # Metrics of RPCs (kit/rpc).
@@ -113,6 +114,7 @@ METRIC_DATABASE_STATEMENTS: Final = "headrace_database_statements_total"
 # Names of edge.
 METRIC_EDGE_REQUESTS: Final = "headrace_requests_total"
 METRIC_EDGE_SECONDS: Final = "headrace_request_seconds"
+METRIC_EDGE_SAVED: Final = "headrace_saved_usd_total"
 
 # Metrics of the spool (services/edge/spool).
 METRIC_SPOOL_PENDING_BYTES: Final = "headrace_spool_pending_bytes"
@@ -129,6 +131,11 @@ METRIC_SPOOL_REJECTED: Final = "headrace_spool_rejected_entries_total"
 # Names of auth.
 
 # Names of router.
+METRIC_ROUTER_LIMITS: Final = "headrace_router_limits_total"
+METRIC_ROUTER_SETTLEMENTS: Final = "headrace_router_settlements_total"
+METRIC_ROUTER_COUNTERS_AWAY: Final = "headrace_router_counters_away_total"
+METRIC_ROUTER_CIRCUITS_OPEN: Final = "headrace_router_circuits_open"
+METRIC_ROUTER_CIRCUIT_CHANGES: Final = "headrace_router_circuit_changes_total"
 
 # Names of cache.
 METRIC_CACHE_LOOKUPS: Final = "headrace_cache_lookups_total"
@@ -136,6 +143,12 @@ METRIC_CACHE_STORED: Final = "headrace_cache_stored_total"
 METRIC_CACHE_EVICTIONS: Final = "headrace_cache_evictions_total"
 METRIC_CACHE_BYTES: Final = "headrace_cache_bytes"
 METRIC_CACHE_ENTRIES: Final = "headrace_cache_entries"
+METRIC_CACHE_CLAIMS: Final = "headrace_cache_claims_total"
+METRIC_CACHE_WAITS: Final = "headrace_cache_waits_total"
+METRIC_CACHE_MOVED: Final = "headrace_cache_moved_bytes_total"
+METRIC_CACHE_PURGES: Final = "headrace_cache_purges_total"
+METRIC_CACHE_TROUBLES: Final = "headrace_cache_valkey_troubles_total"
+METRIC_CACHE_UNREADABLE: Final = "headrace_cache_unreadable_total"
 
 # Names of ledger.
 METRIC_LEDGER_RECORDED: Final = "headrace_ledger_recorded_entries_total"

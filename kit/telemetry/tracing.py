@@ -51,7 +51,6 @@ _TRACESTATE = re.compile(r"[ -~\t]{0,512}")
 _SERVER_FAULTS = frozenset(
     {
         Reason.INTERNAL,
-        Reason.ALL_STEPS_FAILED,
         Reason.UPSTREAM_UNREACHABLE,
         Reason.UPSTREAM_TIMEOUT,
         Reason.UPSTREAM_MALFORMED,

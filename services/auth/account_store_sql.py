@@ -67,9 +67,11 @@ class SqlAccountStore:
         async with self._database.read() as connection:
             return await _find(connection, account_id)
 
-    async def page(self, *, size: int, offset: int, among: Collection[str]) -> tuple[Sequence[Account], int]:
+    async def page(
+        self, *, size: int, offset: int, among: Collection[str], deleted: bool
+    ) -> tuple[Sequence[Account], int]:
         """Return some accounts by id, and how many there are in all."""
-        wanted = [ACCOUNTS.c.deleted_at_us.is_(None)]
+        wanted = [] if deleted else [ACCOUNTS.c.deleted_at_us.is_(None)]
         if among:
             wanted.append(ACCOUNTS.c.id.in_(among))
         query = select(ACCOUNTS).where(*wanted).order_by(ACCOUNTS.c.id).limit(size).offset(offset)

@@ -89,6 +89,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                         store=SqlAccountStore(store.database),
                         hub=hub,
                         own_account_id=account_id,
+                        references=vault.references,
                         clock=clock,
                         log=log,
                     ),

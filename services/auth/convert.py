@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from services.auth.core.account import Account
     from services.auth.core.authentication import Authenticated, Reuse
+    from services.auth.core.secret_ref import References
     from services.auth.core.token import Token
 
 __all__ = [
@@ -111,13 +112,15 @@ def token(found: Token) -> token_pb2.Token:
     return message
 
 
-def account(found: Account) -> account_pb2.Account:
-    """Return an account as a message."""
+def account(found: Account, references: References) -> account_pb2.Account:
+    """Return an account as a message, with the references to keys that it may use; a deleted one none."""
     return account_pb2.Account(
         id=found.id,
         spec=account_pb2.AccountSpec(name=found.spec.name, unified=found.spec.unified),
         create_time=_timestamp(found.created_at),
         update_time=_timestamp(found.updated_at),
+        reference_kinds=references.allowed(found.id) if found.deleted_at is None else (),
+        delete_time=_timestamp(found.deleted_at),
     )
 
 

@@ -23,11 +23,12 @@ def account(row: Mapping[Any, Any]) -> Account:
         spec=AccountSpec(name=row["name"], unified=row["unified"]),
         created_at=moment(row["created_at_us"]),
         updated_at=moment(row["updated_at_us"]),
+        deleted_at=_moment(row["deleted_at_us"]),
     )
 
 
 def account_row(found: Account) -> dict[str, Any]:
-    """Return the row of an account."""
+    """Return the row of an account that is there."""
     return {
         "id": found.id,
         "name": found.spec.name,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from kit.generation import WatchHub
     from services.auth.config import AuthConfig
+    from services.auth.core.secret_ref import References
     from services.auth.last_use import LastUse
     from services.auth.store import AccountStore, TokenStore
 
@@ -188,16 +189,25 @@ class AccountServicer(AccountServiceServicer):
         store: The accounts.
         hub: Is told of changes.
         own_account_id: The account of this installation itself.
+        references: Which keys in other stores accounts may name.
         clock: The time.
         log: Where changes are told.
     """
 
     def __init__(
-        self, *, store: AccountStore, hub: WatchHub, own_account_id: str, clock: Clock, log: Any
+        self,
+        *,
+        store: AccountStore,
+        hub: WatchHub,
+        own_account_id: str,
+        references: References,
+        clock: Clock,
+        log: Any,
     ) -> None:
         self._store = store
         self._hub = hub
         self._own_account_id = own_account_id
+        self._references = references
         self._clock = clock
         self._log = log
 
@@ -214,7 +224,7 @@ class AccountServicer(AccountServiceServicer):
         )
         await self._store.add(account, actor=actor_of(request.actor), then=self._hub.advance)
         self._log.info("account made", account_id=account.id)
-        return account_pb2.CreateAccountResponse(account=convert.account(account))
+        return account_pb2.CreateAccountResponse(account=self._shown(account))
 
     async def ListAccounts(
         self, request: account_pb2.ListAccountsRequest, context: Any
@@ -228,15 +238,16 @@ class AccountServicer(AccountServiceServicer):
             size=convert.page_size(request.page_size),
             offset=convert.offset(request.offset),
             among=[check_account_id(each) for each in request.account_ids],
+            deleted=request.include_deleted,
         )
-        return account_pb2.ListAccountsResponse(accounts=map(convert.account, found), total_count=total)
+        return account_pb2.ListAccountsResponse(accounts=map(self._shown, found), total_count=total)
 
     async def GetAccount(
         self, request: account_pb2.GetAccountRequest, context: Any
     ) -> account_pb2.GetAccountResponse:
         """Find an account."""
         account = await self._store.get(check_account_id(request.account_id))
-        return account_pb2.GetAccountResponse(account=convert.account(account))
+        return account_pb2.GetAccountResponse(account=self._shown(account))
 
     async def UpdateAccount(
         self, request: account_pb2.UpdateAccountRequest, context: Any
@@ -250,7 +261,7 @@ class AccountServicer(AccountServiceServicer):
             then=self._hub.advance,
         )
         self._log.info("account changed", account_id=account.id)
-        return account_pb2.UpdateAccountResponse(account=convert.account(account))
+        return account_pb2.UpdateAccountResponse(account=self._shown(account))
 
     async def DeleteAccount(
         self, request: account_pb2.DeleteAccountRequest, context: Any
@@ -268,7 +279,10 @@ class AccountServicer(AccountServiceServicer):
             then=self._hub.advance,
         )
         self._log.info("account deleted", account_id=account.id)
-        return account_pb2.DeleteAccountResponse(account=convert.account(account))
+        return account_pb2.DeleteAccountResponse(account=self._shown(account))
+
+    def _shown(self, account: Account) -> account_pb2.Account:
+        return convert.account(account, self._references)
 
 
 def _id(

@@ -177,7 +177,9 @@ class AccountStore(Protocol):
         """
         ...
 
-    async def page(self, *, size: int, offset: int, among: Collection[str]) -> tuple[Sequence[Account], int]:
+    async def page(
+        self, *, size: int, offset: int, among: Collection[str], deleted: bool
+    ) -> tuple[Sequence[Account], int]:
         """
         Return some accounts by id, and how many there are in all.
 
@@ -185,6 +187,7 @@ class AccountStore(Protocol):
             size: Most accounts.
             offset: How many to pass over.
             among: Only these. Empty: all.
+            deleted: Whether deleted ones count.
         """
         ...
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from kit.config import setting
+from kit.valkey_config import check_valkey_url
+
+if TYPE_CHECKING:
+    from kit.secret import Secret
 
 __all__ = ["CALLERS", "CacheConfig"]
 
@@ -15,14 +19,20 @@ CALLERS: Final = frozenset({"edge"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheConfig:
-    """How much the cache keeps."""
+    """How much the cache keeps, where and how."""
 
     PREFIX: ClassVar[str] = "HEADRACE_CACHE_"
 
+    valkey_url: Secret | None = setting(
+        None,
+        "Valkey that answers are kept in: `valkey://[user:password@]host[:port][/database]`, `valkeys://…` "
+        "for TLS. Several caches may share it. Default: this process's memory.",
+        secret=True,
+    )
     max_bytes: int = setting(
         256 * 1024 * 1024,
         "Most bytes of answers kept in memory, bookkeeping included. When there are more, those go that "
-        "nobody asked for the longest.",
+        "nobody asked for the longest. Valkey has a limit of its own, `maxmemory`.",
         at_least=0,
     )
     max_entry_bytes: int = setting(
@@ -31,9 +41,41 @@ class CacheConfig:
         "public product's limit.",
         at_least=1,
     )
+    compress_from_bytes: int = setting(
+        1024,
+        "Answers from this length on are kept compressed, in bytes. Shorter ones gain less than the work is "
+        "worth.",
+        at_least=0,
+    )
+    compress_level: int = setting(
+        3,
+        "Level of zstd that answers are compressed with. Higher ones take several times as long for a few "
+        "percent less.",
+        at_least=1,
+        at_most=19,
+    )
+    claim_s: float = setting(
+        120.0,
+        "How long others wait for whoever fetches an answer, in seconds. When it has not come by then, one "
+        "of them fetches it as well: so long requests may be stuck when an edge dies, and an answer that "
+        "takes longer may be fetched twice.",
+        at_least=0.01,
+        at_most=3600,
+    )
+    max_wait_s: float = setting(
+        300.0,
+        "How long one lookup may wait for an answer that is being fetched, in seconds, whatever the caller "
+        "asks for.",
+        at_least=0,
+        at_most=3600,
+    )
     sweep_interval_s: float = setting(
         30.0,
         "How often answers past their time are thrown away, in seconds. They are never given out, whether "
         "thrown away or not; this only frees their memory.",
         at_least=0.01,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address of Valkey."""
+        check_valkey_url(self.valkey_url, "HEADRACE_CACHE_VALKEY_URL")

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 from headrace.cache.v1 import cache_service_pb2 as pb
 from kit.errors import GatewayError, Reason
-from services.cache.core.key import KEY_BYTES, Question
+from services.cache.core.epochs import Scope
+from services.cache.core.key import Question, mark_of, scope_of, unpack
+from services.cache.core.lifetime import checked_stale_s, checked_ttl_s
+from services.cache.store import Answer, Wanted
 
 if TYPE_CHECKING:
-    from kit.clock import Clock
+    from google.protobuf.duration_pb2 import Duration
 
-__all__ = ["answer", "key", "question", "ttl_s", "value"]
+    from kit.clock import Clock
+    from services.cache.core.key import Key
+
+__all__ = ["answer", "entry", "key", "question", "response", "scope", "seconds", "wanted"]
 
 _NANOS = 1_000_000_000
 
@@ -30,36 +36,53 @@ def question(request: pb.LookupRequest) -> Question:
         account_id=caller.account_id,
         gateway_id=caller.gateway_id,
         custom_key=request.custom_key if request.HasField("custom_key") else None,
+        idempotency_key=request.idempotency_key if request.HasField("idempotency_key") else None,
         provider=request.provider,
         model=request.model,
         endpoint=request.endpoint,
         credential_digest=request.credential_digest,
         body=request.body,
+        streamed=request.stream,
     )
 
 
-def answer(found_key: bytes, found: bytes | None) -> pb.LookupResponse:
-    """Write what was found."""
-    response = pb.LookupResponse(key=found_key)
-    if found is not None:
-        response.entry.ParseFromString(found)
-        response.entry.SetInParent()  # present even when every field of it is empty
-    return response
-
-
-def key(request: pb.StoreRequest) -> bytes:
+def wanted(request: pb.LookupRequest) -> Wanted:
     """
-    Read the key to store under.
+    Read what a lookup is for.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; a time makes no sense.
+    """
+    stale_s = checked_stale_s(seconds(request.stale)) if request.HasField("stale") else 0.0
+    return Wanted(read=request.read, stale_s=stale_s, claims=request.claim)
+
+
+def response(
+    packed_key: bytes, value: bytes | None, *, stale: bool = False, claimed: bool = False
+) -> pb.LookupResponse:
+    """Write what was found."""
+    found = pb.LookupResponse(key=packed_key, claimed=claimed)
+    if value is not None:
+        found.entry.ParseFromString(value)
+        found.entry.SetInParent()  # present even when every field of it is empty
+        found.stale = stale
+    return found
+
+
+def key(packed: bytes) -> Key:
+    """
+    Read a key that a caller brings back.
 
     Raises:
         GatewayError: INVALID_REQUEST; it is not one of ours.
     """
-    if len(request.key) != KEY_BYTES:
+    found = unpack(packed)
+    if found is None:
         raise _invalid("key", "The key must be one that Lookup gave.")
-    return request.key
+    return found
 
 
-def value(request: pb.StoreRequest, clock: Clock) -> bytes:
+def entry(request: pb.StoreRequest, clock: Clock) -> bytes:
     """
     Read what to store, and stamp it.
 
@@ -69,16 +92,55 @@ def value(request: pb.StoreRequest, clock: Clock) -> bytes:
     if not request.HasField("entry"):
         raise _invalid("entry", "The answer must be given.")
     # A copy: when both services share a process, the request is the caller's own object.
-    entry = pb.Entry()
-    entry.CopyFrom(request.entry)
-    seconds, nanos = divmod(clock.now_ns(), _NANOS)
-    entry.store_time.seconds, entry.store_time.nanos = seconds, nanos
-    return entry.SerializeToString()
+    kept = pb.Entry()
+    kept.CopyFrom(request.entry)
+    whole, nanos = divmod(clock.now_ns(), _NANOS)
+    kept.store_time.seconds, kept.store_time.nanos = whole, nanos
+    return kept.SerializeToString()
 
 
-def ttl_s(request: pb.StoreRequest) -> float:
-    """Read how long to keep it; zero when that is not said."""
-    return request.ttl.seconds + request.ttl.nanos / _NANOS
+def answer(request: pb.StoreRequest, packed: bytes) -> Answer:
+    """
+    Read how to keep it.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; a time is out of bounds.
+    """
+    return Answer(
+        value=packed,
+        provider=scope_of(request.entry.provider),
+        ttl_s=checked_ttl_s(seconds(request.ttl)),
+        stale_s=checked_stale_s(seconds(request.stale)),
+    )
+
+
+def scope(request: pb.PurgeRequest) -> Scope:
+    """
+    Read what to forget.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; it is not said whose, or in which gateway a chosen key is.
+    """
+    if not request.account_id:
+        raise _invalid("account_id", "The account must be given.")
+    mark = b""
+    if request.HasField("custom_key"):
+        if not request.gateway_id:
+            raise _invalid("gateway_id", "A chosen key is one of a gateway, which must be given.")
+        if request.provider:
+            raise _invalid("provider", "Give a provider or a chosen key.")
+        mark = mark_of(request.gateway_id, request.custom_key)
+    return Scope(
+        account=scope_of(request.account_id),
+        gateway=scope_of(request.gateway_id) if request.gateway_id else b"",
+        provider=scope_of(request.provider) if request.provider else b"",
+        mark=mark,
+    )
+
+
+def seconds(duration: Duration) -> float:
+    """Read a duration; zero when it is not said."""
+    return duration.seconds + duration.nanos / _NANOS
 
 
 def _invalid(param: str, message: str) -> GatewayError:

@@ -1,4 +1,4 @@
-"""The cache's servicer: decode, look up, encode."""
+"""The cache's servicer: decode, look up, wait, encode."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from headrace.cache.v1.cache_service_pb2_grpc import CacheServiceServicer
 from kit.errors import GatewayError, Reason
 from services.cache import convert
 from services.cache.core.key import derive
-from services.cache.core.lifetime import checked_ttl_s
 
 if TYPE_CHECKING:
     from kit.clock import Clock
     from services.cache.config import CacheConfig
+    from services.cache.core.key import Key
     from services.cache.metrics import CacheMetrics
-    from services.cache.store import AnswerStore
+    from services.cache.packing import Packing
+    from services.cache.store import AnswerStore, Found, Wanted
 
 __all__ = ["CacheServicer"]
 
@@ -30,15 +31,23 @@ class CacheServicer(CacheServiceServicer):
 
     Args:
         store: The answers.
+        packing: Makes them smaller.
         config: Limits.
         clock: The time.
         metrics: Counts.
     """
 
     def __init__(
-        self, *, store: AnswerStore, config: CacheConfig, clock: Clock, metrics: CacheMetrics
+        self,
+        *,
+        store: AnswerStore,
+        packing: Packing,
+        config: CacheConfig,
+        clock: Clock,
+        metrics: CacheMetrics,
     ) -> None:
         self._store = store
+        self._packing = packing
         self._config = config
         self._clock = clock
         self._metrics = metrics
@@ -48,21 +57,79 @@ class CacheServicer(CacheServiceServicer):
         if len(request.body) > self._config.max_entry_bytes:
             limit = str(self._config.max_entry_bytes)
             raise GatewayError(Reason.TOO_LARGE, "The request is too large to cache.", limit_bytes=limit)
-        question = convert.question(request)
+        question, wanted = convert.question(request), convert.wanted(request)
         if len(question.body) > _HASH_INLINE_BYTES:
             key = await asyncio.to_thread(derive, question)
         else:
             key = derive(question)
-        if not request.read:
-            self._metrics.not_read.inc()
-            return convert.answer(key, None)
-        found = await self._store.get(key)
-        (self._metrics.miss if found is None else self._metrics.hit).inc()
-        return convert.answer(key, found)
+        found = await self._store.find(key, wanted)
+        if found.taken and (wait_s := min(convert.seconds(request.wait), self._config.max_wait_s)) > 0:
+            found = await self._wait(key, wanted, found, wait_s)
+        if found.conflict:
+            self._metrics.conflict.inc()
+            raise GatewayError(
+                Reason.CONFLICT, "This Idempotency-Key was used for another request.", resource="request"
+            )
+        return await self._answer(key, wanted, found)
 
     async def Store(self, request: pb.StoreRequest, context: Any) -> pb.StoreResponse:
         """Store an answer."""
-        key, ttl_s = convert.key(request), checked_ttl_s(convert.ttl_s(request))
-        stored = await self._store.put(key, convert.value(request, self._clock), ttl_s=ttl_s)
-        (self._metrics.stored if stored else self._metrics.too_large).inc()
+        key = convert.key(request.key)
+        raw = convert.entry(request, self._clock)
+        if len(raw) > self._config.max_entry_bytes:
+            await self._store.release(key)
+            self._metrics.too_large.inc()
+            return pb.StoreResponse(stored=False)
+        answer = convert.answer(request, await self._packing.pack(raw))
+        stored = await self._store.put(key, answer)
+        (self._metrics.stored if stored else self._metrics.not_kept).inc()
+        if stored:
+            self._metrics.bytes_taken.inc(len(raw))
+            self._metrics.bytes_packed.inc(len(answer.value))
         return pb.StoreResponse(stored=stored)
+
+    async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseResponse:
+        """End the claim on a key."""
+        await self._store.release(convert.key(request.key))
+        self._metrics.released.inc()
+        return pb.ReleaseResponse()
+
+    async def Purge(self, request: pb.PurgeRequest, context: Any) -> pb.PurgeResponse:
+        """Forget answers."""
+        await self._store.purge(convert.scope(request))
+        self._metrics.purges.inc()
+        return pb.PurgeResponse()
+
+    async def _wait(self, key: Key, wanted: Wanted, found: Found, wait_s: float) -> Found:
+        """Look again whenever something happened, until nobody else fetches the answer or time is up."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + wait_s
+        while found.taken and (left_s := end_s - loop.time()) > 0:
+            await self._store.changed(key, left_s)
+            found = await self._store.find(key, wanted)
+        if found.taken:
+            self._metrics.wait_ended.inc()
+        elif found.claimed:
+            self._metrics.wait_claimed.inc()
+        else:
+            self._metrics.wait_answered.inc()
+        return found
+
+    async def _answer(self, key: Key, wanted: Wanted, found: Found) -> pb.LookupResponse:
+        packed_key, claimed, value = key.pack(found.born), found.claimed, None
+        try:
+            if found.value is not None:
+                value = await self._packing.unpack(found.value)
+                self._metrics.bytes_given.inc(len(value))
+        except ValueError:
+            # Of another release, or not ours at all: it is fetched again.
+            self._metrics.unreadable.inc()
+            claimed = wanted.claims
+        except asyncio.CancelledError:
+            if claimed:
+                await self._store.release(key)
+            raise
+        if claimed:
+            self._metrics.claimed.inc()
+        self._metrics.looked_up(read=wanted.read, hit=value is not None, stale=found.stale)
+        return convert.response(packed_key, value, stale=found.stale, claimed=claimed)

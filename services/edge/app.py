@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from headrace.inference.v1 import inference_service_pb2_grpc
 from headrace.ledger.v1 import ledger_service_pb2_grpc
+from headrace.router.v1 import router_service_pb2_grpc
 from kit.clock import SystemClock
 from kit.config import load
 from kit.pricing.pricer import Pricer
@@ -16,18 +17,23 @@ from services.edge import routes
 from services.edge.config import EdgeConfig
 from services.edge.handlers.models import Models
 from services.edge.handlers.operations import Operations
+from services.edge.health_reports import HealthReports
 from services.edge.http_server import HttpServer
 from services.edge.inference.servicer import InferenceServicer
 from services.edge.management.api import ManagementApi
 from services.edge.metrics import EdgeMetrics
 from services.edge.pipeline.access import Access
+from services.edge.pipeline.attempts import Attempts
 from services.edge.pipeline.caching import Caching
 from services.edge.pipeline.pipeline import Pipeline
 from services.edge.pipeline.providers import Providers
 from services.edge.pipeline.record import Recorder
+from services.edge.pipeline.reservations import Reservations
+from services.edge.realtime.realtime import Realtime
 from services.edge.spool.config import SpoolConfig
 from services.edge.spool.sender import LedgerSender
 from services.edge.spool.spool import Spool
+from services.edge.websocket.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,36 +46,50 @@ __all__ = ["build"]
 _ANYONE = frozenset({"", "external", "cli", "edge", "auth", "router", "cache", "ledger", "providers"})
 
 
+_HEALTH_EVERY_S = 1.0
+
+
 @asynccontextmanager
 async def build(runtime: Runtime) -> AsyncIterator[Service]:
     """Build the edge."""
     config = load(EdgeConfig, runtime.env)
-    spool_config = load(SpoolConfig, runtime.env)
     async with AsyncExitStack() as stack:
         access = Access(runtime, config)
         await stack.enter_async_context(access.following())
         caching = Caching(runtime, config)
         stack.push_async_callback(caching.close)
         providers = Providers(runtime, local_model=config.local_model)
-        spool = await Spool.open(
-            root=runtime.settings.data_dir / "spool",
-            name=runtime.settings.process,
-            send=LedgerSender(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
-            config=spool_config,
-            clock=SystemClock(),
-            registry=runtime.metrics,
-            log=runtime.log("spool"),
-        )
+        spool = await _open_spool(runtime)
         stack.push_async_callback(spool.close, 1.0)
+        pricer = Pricer(PriceTable(), log=runtime.log("pricing"))
+        reservations = Reservations(runtime, config, pricer)
+        reservations.start()
+        stack.push_async_callback(reservations.close)
+        router = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
+        health = HealthReports(
+            lambda report: router.ReportHealth(report, timeout=config.decision_timeout_s), SystemClock()
+        )
+        await stack.enter_async_context(health.sending(_HEALTH_EVERY_S))
+        recorder = Recorder(spool, pricer)
+        attempts = Attempts(
+            access=access,
+            providers=providers,
+            reservations=reservations,
+            health=health,
+            recorder=recorder,
+            config=config,
+            log=runtime.log("attempts"),
+        )
         pipeline = Pipeline(
             access=access,
             caching=caching,
-            providers=providers,
-            recorder=Recorder(
-                spool, Pricer(PriceTable(), log=runtime.log("pricing")), runtime.log("recorder")
-            ),
+            attempts=attempts,
+            reservations=reservations,
+            reshape=providers.reshape,
+            recorder=recorder,
             config=config,
             observe=EdgeMetrics(runtime.metrics).observe,
+            log=runtime.log("pipeline"),
         )
         models = Models(access, providers)
         management = ManagementApi(runtime, access, public_url=config.public_url)
@@ -85,6 +105,8 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                 routes.HEALTHZ: operations.healthz,
                 routes.READYZ: operations.readyz,
             },
+            Sockets(access, pipeline, config, runtime.log("websocket")),
+            realtime=Realtime(pipeline, providers, reservations, health, config),
         )
         inference = InferenceServicer(
             pipeline,
@@ -106,6 +128,18 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             start=http.start,
             drain=http.drain,
         )
+
+
+async def _open_spool(runtime: Runtime) -> Spool:
+    return await Spool.open(
+        root=runtime.settings.data_dir / "spool",
+        name=runtime.settings.process,
+        send=LedgerSender(ledger_service_pb2_grpc.LedgerServiceStub(runtime.channel("ledger"))),
+        config=load(SpoolConfig, runtime.env),
+        clock=SystemClock(),
+        registry=runtime.metrics,
+        log=runtime.log("spool"),
+    )
 
 
 async def _alive() -> None:

@@ -67,6 +67,42 @@ class EdgeConfig:
     cache_timeout_s: float = setting(
         0.25, "How long to wait for the cache before treating it as a miss.", at_least=0.001
     )
+    longest_retry_pause_s: float = setting(
+        30.0,
+        "Longest pause before a step is tried again. A provider that asks for a longer one (`Retry-After`) "
+        "is not tried again: the next step is, or its error is the answer.",
+        at_least=0,
+    )
+    reservation_s: float = setting(
+        900.0,
+        "How long what limits reserve for a request holds without being settled; longer than requests take. "
+        "After that it counts as used, as it does when an edge dies in the middle of a request.",
+        at_least=1,
+        at_most=86_400,
+    )
+    usual_output_tokens: int = setting(
+        4096,
+        "Tokens that an answer is taken to have, for limits, whose request does not bound it by `max_tokens` "
+        "or the like.",
+        at_least=1,
+    )
+    websocket_requests: int = setting(
+        64,
+        "Most requests that may be under way at a time on one WebSocket; a further one is refused.",
+        at_least=1,
+    )
+    websocket_answer_bytes: int = setting(
+        16 << 20,
+        "Longest answer that is sent as one message of a WebSocket when the provider sends it in pieces. It "
+        "takes that much memory; streams do not.",
+        at_least=1024,
+    )
+    websocket_heartbeat_s: float = setting(
+        30.0,
+        "How long a WebSocket may be quiet before it is asked whether it is still there. One that does not "
+        "answer within half of that is closed. Proxies close quiet ones as well, some after a minute.",
+        at_least=0.05,
+    )
     decision_timeout_s: float = setting(5.0, "How long to wait for auth or router to decide.", at_least=0.01)
     decisions: int = setting(
         20_000, "Most decisions of auth and router kept, each. One takes about 1 kB.", at_least=1

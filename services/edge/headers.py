@@ -6,7 +6,7 @@ Sources: the public product's header reference for `cf-aig-*`; RFC 9110 section 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +21,7 @@ __all__ = ["Options", "RequestHeaders", "read"]
 
 # Request.
 AUTHORIZATION = "cf-aig-authorization"
+BACKOFF = "cf-aig-backoff"
 BYOK_ALIAS = "cf-aig-byok-alias"
 CACHE_KEY = "cf-aig-cache-key"
 CACHE_TTL = "cf-aig-cache-ttl"
@@ -28,13 +29,18 @@ COLLECT_LOG = "cf-aig-collect-log"
 COLLECT_PAYLOAD = "cf-aig-collect-log-payload"
 CUSTOM_COST = "cf-aig-custom-cost"
 EVENT_ID = "cf-aig-event-id"
+MAX_ATTEMPTS = "cf-aig-max-attempts"
 METADATA = "cf-aig-metadata"
 NO_WHOLESALE = "cf-aig-no-wholesale"
 REQUEST_TIMEOUT = "cf-aig-request-timeout"
+RETRY_DELAY = "cf-aig-retry-delay"
 SKIP_CACHE = "cf-aig-skip-cache"
 STRICT = "cf-aig-strict"
 
 # Answer.
+BUDGET_LIMIT = "cf-aig-budget-limit"
+BUDGET_REMAINING = "cf-aig-budget-remaining"
+BUDGET_RESET = "cf-aig-budget-reset"
 CACHE_STATUS = "cf-aig-cache-status"
 COST = "cf-aig-cost"
 LOG_ID = "cf-aig-log-id"
@@ -52,6 +58,9 @@ _METADATA_ENTRIES = 5
 _CACHE_KEY_CHARACTERS = 1024
 _EVENT_ID_CHARACTERS = 128
 _ALIAS_CHARACTERS = 64
+_MOST_ATTEMPTS = 5
+_LONGEST_RETRY_DELAY_MS = 60_000
+_BACKOFFS = ("constant", "linear", "exponential")
 
 # Fields that concern one connection, or that we or Envoy set anew.
 _NOT_FORWARDED = frozenset(
@@ -74,6 +83,7 @@ _TOKEN_PREFIX = tokens.PREFIX.encode()
 class Options:
     """What `cf-aig-*` headers ask for; None where they say nothing."""
 
+    backoff: str = ""
     byok_alias: str = ""
     cache_key: str | None = None
     cache_ttl_s: int | None = None
@@ -82,9 +92,11 @@ class Options:
     collect_payload: bool | None = None
     custom_cost: dict[str, Any] | None = None
     event_id: str = ""
+    max_attempts: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     no_wholesale: bool = False
     request_timeout_s: float | None = None
+    retry_delay_s: float | None = None
     strict: bool | None = None
 
     def effective_cache_ttl_s(self, gateway_ttl_s: int) -> int:
@@ -114,24 +126,30 @@ class RequestHeaders:
         content_type: Content type of the body.
     """
 
-    forwarded: list[tuple[str, bytes]] = field(default_factory=list)
+    forwarded: list[tuple[str, bytes]] = field(default_factory=list, repr=False)
     options: Options = field(default_factory=Options)
-    gateway_token: str = ""
-    own_token: str = ""
+    gateway_token: str = field(default="", repr=False)
+    own_token: str = field(default="", repr=False)
     trace: dict[str, str] = field(default_factory=dict)
     user_agent: str = ""
     client_address: str = ""
     content_type: str = ""
 
 
-def read(raw: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
+def read(raw: Iterable[tuple[bytes, bytes]], beside: Options | None = None) -> RequestHeaders:
     """
     Sort a request's headers.
+
+    Args:
+        raw: The headers.
+        beside: What is asked for besides; a header's own word wins.
 
     Raises:
         GatewayError: INVALID_REQUEST; a header of ours has a value that makes no sense.
     """
     found = RequestHeaders()
+    if beside is not None:
+        found.options = replace(beside)
     for raw_name, value in raw:
         name = raw_name.lower()
         if name in _NOT_FORWARDED or name.startswith(_PREFIXES_NOT_FORWARDED):
@@ -223,6 +241,26 @@ def _read_request_timeout(options: Options, value: str) -> None:
     options.request_timeout_s = milliseconds / 1000
 
 
+def _read_max_attempts(options: Options, value: str) -> None:
+    attempts = _whole_number(value)
+    if not 1 <= attempts <= _MOST_ATTEMPTS:
+        raise ValueError(f"must be 1 to {_MOST_ATTEMPTS}")
+    options.max_attempts = attempts
+
+
+def _read_retry_delay(options: Options, value: str) -> None:
+    milliseconds = _whole_number(value)
+    if milliseconds > _LONGEST_RETRY_DELAY_MS:
+        raise ValueError(f"must be at most {_LONGEST_RETRY_DELAY_MS} milliseconds")
+    options.retry_delay_s = milliseconds / 1000
+
+
+def _read_backoff(options: Options, value: str) -> None:
+    if value not in _BACKOFFS:
+        raise ValueError(f"must be one of {', '.join(_BACKOFFS)}")
+    options.backoff = value
+
+
 def _read_metadata(options: Options, value: str) -> None:
     """Read a flat object; what does not fit is refused rather than lost in silence."""
     entries = _json_object(value)
@@ -260,6 +298,7 @@ def _read_custom_cost(options: Options, value: str) -> None:
 
 
 _READERS: dict[str, Callable[[Options, str], None]] = {
+    BACKOFF: _read_backoff,
     BYOK_ALIAS: _read_byok_alias,
     CACHE_KEY: _read_cache_key,
     CACHE_TTL: _read_cache_ttl,
@@ -269,9 +308,11 @@ _READERS: dict[str, Callable[[Options, str], None]] = {
     COLLECT_PAYLOAD: _read_collect_payload,
     CUSTOM_COST: _read_custom_cost,
     EVENT_ID: _read_event_id,
+    MAX_ATTEMPTS: _read_max_attempts,
     METADATA: _read_metadata,
     NO_WHOLESALE: _read_no_wholesale,
     REQUEST_TIMEOUT: _read_request_timeout,
+    RETRY_DELAY: _read_retry_delay,
     SKIP_CACHE: _read_skip_cache,
     STRICT: _read_strict,
 }

@@ -20,13 +20,14 @@ from kit.errors import GatewayError, Reason
 from kit.telemetry import names
 from services.edge import routes
 from services.edge.client_address import of_connection
-from services.edge.handlers import compat, gemini, native
+from services.edge.handlers import compat, gemini, native, universal
 from services.edge.handlers.models import dialect_of
 from services.edge.headers import RequestHeaders, read
 from services.edge.http_protocol import EdgeServer, cut
 from services.edge.http_sink import HttpSink, named, refusal
 from services.edge.http_upload import HttpUpload, let_go_on
 from services.edge.management import envelope
+from services.edge.realtime.handshake import asks_for_websocket
 from services.edge.wire import errors
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.exchange import Exchange
     from services.edge.pipeline.pipeline import Pipeline
+    from services.edge.realtime.realtime import Realtime
     from services.edge.routes import Route
+    from services.edge.websocket.sockets import Sockets
 
 __all__ = ["HttpServer"]
 
@@ -60,6 +63,8 @@ class HttpServer:
         config: Limits and addresses.
         pipeline: Answers inference requests.
         handlers: Answer everything else, by the names in `routes`.
+        sockets: Serve WebSockets of the universal endpoint.
+        realtime: Serves those that lead to a provider.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class HttpServer:
         handlers: Mapping[
             str, Callable[[web.BaseRequest, Route, RequestHeaders], Awaitable[web.StreamResponse]]
         ],
+        sockets: Sockets,
+        *,
+        realtime: Realtime,
     ) -> None:
         self._settings = runtime.settings
         self._trust_network = runtime.settings.trust_network
@@ -78,7 +86,13 @@ class HttpServer:
         self._config = config
         self._pipeline = pipeline
         self._handlers = handlers
-        self._calls = {routes.CHAT: self._compat, routes.NATIVE: self._native}
+        self._sockets = sockets
+        self._realtime = realtime
+        self._calls = {
+            routes.CHAT: self._compat,
+            routes.NATIVE: self._native,
+            routes.UNIVERSAL: self._universal,
+        }
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
@@ -110,7 +124,10 @@ class HttpServer:
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
+            self._sockets.stop()
+            self._realtime.stop()
             await self._pipeline.stop(grace_s)
+            await self._sockets.close()
             await self._runner.cleanup()
             self._runner = None
             for address in self._addresses():
@@ -187,6 +204,8 @@ class HttpServer:
     async def _native(
         self, request: web.BaseRequest, route: Route, headers: RequestHeaders
     ) -> web.StreamResponse:
+        if asks_for_websocket(request):
+            return await self._realtime.answer(request, route, headers)
         body, upload = await self._body_or_upload(request)
         exchange = native.exchange(
             route,
@@ -202,6 +221,20 @@ class HttpServer:
             return await self._run(request, exchange)
         finally:
             await upload.close()
+
+    async def _universal(
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+    ) -> web.StreamResponse:
+        if request.method == "GET":
+            return await self._sockets.answer(request, route, headers)
+        exchange = universal.exchange(
+            route,
+            headers=headers,
+            asked=universal.parse(await self._body(request)),
+            max_messages=self._config.max_messages,
+        )
+        # Whatever its steps speak, an error of the gateway's own is told in the gateway's own words.
+        return await self._run(request, exchange, route.dialect)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         if request.content.is_eof():
@@ -230,8 +263,13 @@ class HttpServer:
         )
         return b"", upload
 
-    async def _run(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
-        sink = HttpSink(request, exchange.dialect)
+    async def _run(
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        dialect: http_pb2.Dialect.ValueType | None = None,
+    ) -> web.StreamResponse:
+        sink = HttpSink(request, exchange.dialect if dialect is None else dialect)
         await self._pipeline.run(exchange, sink)
         assert sink.response is not None
         return sink.response

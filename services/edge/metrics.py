@@ -37,6 +37,11 @@ class EdgeMetrics:
             buckets=_BUCKETS_S,
             registry=registry,
         )
+        self._saved = Counter(
+            names.METRIC_EDGE_SAVED,
+            "US dollars that answers would have cost which the cache, or another request's call, gave.",
+            registry=registry,
+        )
         # Looking a child up costs more than counting does.
         self._children: dict[
             tuple[str, log_entry_pb2.Outcome.ValueType, bool], tuple[Counter, Histogram]
@@ -54,5 +59,7 @@ class EdgeMetrics:
             outcome = log_entry_pb2.Outcome.Name(progress.outcome).removeprefix("OUTCOME_").lower()
             named = (provider, outcome, str(progress.cached).lower())
             children = self._children[key] = (self._requests.labels(*named), self._seconds.labels(*named))
+        if progress.saved_nano_usd:
+            self._saved.inc(progress.saved_nano_usd / 1e9)
         children[0].inc()
         children[1].observe(time.perf_counter() - progress.started_s)

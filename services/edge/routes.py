@@ -23,6 +23,7 @@ __all__ = ["Route", "dialect_of_failure", "resolve"]
 CHAT = "chat"
 MODELS = "models"
 NATIVE = "native"
+UNIVERSAL = "universal"
 MANAGEMENT = "management"
 OPENAPI = "openapi"
 HEALTHZ = "healthz"
@@ -107,6 +108,15 @@ _GEMINI: Mapping[str, str] = {
 
 _ACCOUNT = "/v1/{account}/{gateway}"
 _MANAGEMENT = "client/v4/"
+# What paths of OpenAI's and Anthropic's own APIs begin with: under the short base, two parts that begin so
+# are one of theirs that is not there, rather than an account and its gateway.
+_NOT_ACCOUNTS = frozenset(
+    {
+        "assistants", "audio", "batches", "chat", "containers", "conversations", "evals", "files",
+        "fine_tuning", "images", "messages", "models", "organization", "realtime", "responses", "skills",
+        "threads", "uploads", "vector_stores", "videos",
+    }
+)  # fmt: skip
 # No account, gateway or provider has a longer name; what decisions are kept under stays small.
 _LONGEST_NAME = 64
 # Paths up to here are remembered; longer ones hold ids and do not come again.
@@ -174,6 +184,8 @@ def _data_plane(rest: str, default_account_id: str) -> Route | None:
     account_id, _, rest = rest.partition("/")
     gateway_id, _, rest = rest.partition("/")
     provider, slash, rest = rest.partition("/")
+    if account_id and gateway_id and not (provider or slash):
+        return _universal(account_id, gateway_id)
     if not (account_id and gateway_id and provider):
         return None
     if not (slash or canonical(provider) in SLUGS or is_custom(provider)):
@@ -190,6 +202,20 @@ def _data_plane(rest: str, default_account_id: str) -> Route | None:
         gateway_id=gateway_id,
         provider=provider,
         rest=rest,
+    )
+
+
+def _universal(account_id: str, gateway_id: str) -> Route | None:
+    """Find the endpoint that takes steps for any provider: as a POST, and as messages on a WebSocket."""
+    if account_id in _NOT_ACCOUNTS:
+        return None
+    return Route(
+        handler=UNIVERSAL,
+        template=_ACCOUNT,
+        methods=("POST", "GET"),
+        endpoint="universal",
+        account_id=account_id,
+        gateway_id=gateway_id,
     )
 
 

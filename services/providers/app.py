@@ -36,6 +36,8 @@ from services.providers.key_reports import KeyReports
 from services.providers.keyring import Keyring
 from services.providers.models import ModelLists
 from services.providers.payer import Payer
+from services.providers.realtime.dial import Dialer
+from services.providers.realtime.opening import Opener
 from services.providers.registry import PROVIDERS, Provider
 from services.providers.sending import Sender
 from services.providers.server import ProviderServicer
@@ -76,16 +78,20 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             engine = await stack.enter_async_context(running_engine(runtime))
             adapters[LOCAL] = LocalAdapter(PROVIDERS[LOCAL], engine, config)
         payer = await stack.enter_async_context(running_payer(runtime, config, slugs))
+        dialer = Dialer(upstream, config)
+        stack.push_async_callback(dialer.close)
         models = ModelLists(upstream, timeouts, reuse_s=config.models_cache_s, clock=SystemClock())
         servicer = ProviderServicer(
             adapters=adapters,
             custom=CustomAdapters(config),
             sender=Sender(payer, upstream, telemetry),
+            opener=Opener(payer, dialer, telemetry),
             timeouts=timeouts,
             models=models,
             prices=PriceTable(),
             clock=SystemClock(),
             telemetry=telemetry,
+            session_idle_s=config.realtime_idle_timeout_s,
             log=runtime.log("providers"),
         )
 

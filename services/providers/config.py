@@ -35,6 +35,8 @@ __all__ = [
 CALLERS: Final = {
     "Invoke": frozenset({"edge"}),
     "Upload": frozenset({"edge"}),
+    "Connect": frozenset({"edge"}),
+    "Reshape": frozenset({"edge"}),
     "ListModels": frozenset({"cli", "edge"}),
 }
 
@@ -182,6 +184,23 @@ class ProvidersConfig:
     )
     key_report_interval_s: float = setting(
         5.0, "How often auth is told how stored keys were taken and when they were last used.", at_least=0.01
+    )
+    realtime_idle_timeout_s: float = setting(
+        900.0,
+        "Longest time without a frame either way on a WebSocket to a provider; pings do not count. Long, as "
+        "people in a conversation may be silent; providers end sessions themselves after an hour or less.",
+        at_least=0.05,
+    )
+    realtime_heartbeat_s: float = setting(
+        30.0,
+        "How long a WebSocket to a provider may be quiet before it is pinged. One that does not answer in "
+        "half of that time counts as broken.",
+        at_least=0.05,
+    )
+    realtime_max_frame_bytes: int = setting(
+        16 << 20,
+        "Longest frame that is taken from a provider on a WebSocket. Bounds what a session holds in memory.",
+        at_least=1024,
     )
     models_cache_s: float = setting(
         60.0, "How long a provider's list of models is reused. 0: not at all.", at_least=0

@@ -135,9 +135,11 @@ def failure(
     upstream_status: int = 0,
     retry_after_s: float | None = None,
     reported: bool,
+    key: str = "",
 ) -> pb.Failure:
     """Write why an answer is an error, or not whole."""
     written = pb.Failure(
+        key=key,
         upstream_status=upstream_status,
         retry_after=None if retry_after_s is None else duration(retry_after_s),
         message=message,
@@ -202,10 +204,12 @@ def tail(
     connect_s: float,
     first_byte_s: float,
     total_s: float,
+    key: str = "",
 ) -> pb.InvokeResponse:
     """Write how an answer ended."""
     response = pb.InvokeResponse()
     written = response.tail
+    written.key = key
     if used is not None:
         _fill_usage(written.usage, used)
     written.finish_reason = finish_reason

@@ -29,6 +29,7 @@ __all__ = [
     "credential_headers",
     "credential_text",
     "names_alias",
+    "operator_may_pay",
     "unusable_key",
 ]
 
@@ -93,7 +94,7 @@ def credential_headers(
         return [] if call.native is not None else scheme.headers(key)
     if call.stored is not None:
         return scheme.headers(check_stored(call.stored.reveal().strip(), call, provider))
-    if operator_key is not None and _operator_may_pay(call):
+    if operator_key is not None and operator_may_pay(call):
         return scheme.headers(operator_key.reveal())
     if not scheme.required:
         return []
@@ -111,7 +112,7 @@ def credential_text(call: Call, scheme: AuthScheme, *, operator_key: Secret | No
         return key
     if call.stored is not None:
         return call.stored.reveal()
-    if operator_key is not None and _operator_may_pay(call):
+    if operator_key is not None and operator_may_pay(call):
         return operator_key.reveal()
     raise _missing(call, provider)
 
@@ -139,7 +140,8 @@ def unusable_key(call: Call, provider: str, why: str) -> GatewayError:
     )
 
 
-def _operator_may_pay(call: Call) -> bool:
+def operator_may_pay(call: Call) -> bool:
+    """Tell whether a call without a key of its own may be made with the operator's."""
     return call.unified and not call.request_only and not call.no_operator and not names_alias(call)
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from kit.errors import GatewayError, Reason
+from kit.providers import LOCAL
 from services.providers import key_reports
-from services.providers.credentials import names_alias, unusable_key
+from services.providers.adapters.openai import OpenAIAdapter
+from services.providers.credentials import names_alias, operator_may_pay, unusable_key
 from services.providers.dialects.failures import FailureClass
 from services.providers.key_pool import Refusal
 
@@ -37,6 +39,9 @@ _MOST_LISTED: Final = 20
 _LONGEST_ALIAS: Final = 64
 # Whose own platform it is: no key of theirs is resold by anybody.
 _EXEMPT: Final = "workers-ai"
+# What `Tail.key` says of a key that is not a stored one.
+_REQUEST: Final = "request"
+_OPERATOR: Final = "operator"
 _REFUSALS: Final = {
     FailureClass.AUTHENTICATION: Refusal.INVALID,
     FailureClass.RATE_LIMIT: Refusal.LIMITED,
@@ -61,18 +66,21 @@ class Payment:
     Args:
         call: That is paid for.
         pool: Stored keys to pay with; None: whoever `call` says.
+        key: Who that is, as for `key` below.
 
     Raises:
         GatewayError: RATE_LIMITED; none of the keys may be used now.
 
     Attributes:
         call: With the stored key to use, where one is used.
+        key: Which key pays: the id of a stored one, `operator` or `request`; empty: none.
     """
 
-    __slots__ = ("_lease", "_pool", "_tried", "call")
+    __slots__ = ("_lease", "_pool", "_tried", "call", "key")
 
-    def __init__(self, call: Call, pool: _Pool | None = None) -> None:
+    def __init__(self, call: Call, pool: _Pool | None = None, key: str = "") -> None:
         self.call = call
+        self.key = key
         self._pool = pool
         self._lease: Lease | None = None
         self._tried: set[str] = set()
@@ -133,7 +141,8 @@ class Payment:
         if lease is None:
             return False
         self._lease = lease
-        self._tried.add(lease.key.id)
+        self.key = lease.key.id
+        self._tried.add(self.key)
         self.call = replace(self.call, stored=lease.key.secret)
         return True
 
@@ -167,8 +176,11 @@ class Payer:
         """
         if self._keyring is None:
             # Nobody's but the operator's own is served here.
-            return Payment(replace(call, unified=True))
-        if call.request_only or adapter.brings_key(call):
+            call = replace(call, unified=True)
+            return Payment(call, key=_paid_by(adapter, call))
+        if adapter.brings_key(call):
+            return Payment(call, key=_brought(adapter))
+        if call.request_only:
             return Payment(call)
         provider = adapter.provider.slug
         found = await self._keyring.find(caller, provider, call.alias)
@@ -181,7 +193,26 @@ class Payer:
         # A copy takes longer than all else here.
         if (call.unified, call.no_operator) != (found.unified, no_operator):
             call = replace(call, unified=found.unified, no_operator=no_operator)
-        return Payment(call)
+        return Payment(call, key=_operators(adapter, call))
+
+
+def _paid_by(adapter: Adapter, call: Call) -> str:
+    return _brought(adapter) if adapter.brings_key(call) else _operators(adapter, call)
+
+
+def _brought(adapter: Adapter) -> str:
+    """Name the key of a call that needs nobody else's: on this machine there is none."""
+    return "" if adapter.provider.slug == LOCAL else _REQUEST
+
+
+def _operators(adapter: Adapter, call: Call) -> str:
+    """Name the operator's key, unless it may not be used, or is not there and not needed."""
+    if not operator_may_pay(call):
+        return ""
+    there = adapter.provider.auth.required or (
+        isinstance(adapter, OpenAIAdapter) and adapter.has_operator_key
+    )
+    return _OPERATOR if there else ""
 
 
 def _unknown_alias(provider: str, alias: str, known: Sequence[str]) -> GatewayError:

@@ -129,6 +129,8 @@ _ROWS: Final = (
         api="gemini",
         base_url="https://generativelanguage.googleapis.com",
         version="v1beta",
+        # WebSockets, whose version is a part of a name.
+        unversioned=("ws",),
         auth=AuthScheme(header="x-goog-api-key", bearer_prefixes=("ya29.",), query="key"),
         telemetry_name="gcp.gemini",
         models_query="pageSize=1000",

@@ -38,8 +38,9 @@ _PART_BYTES: Final = 1 << 20
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """How an attempt went, as far as it has."""
+    """How an attempt went, as far as it has. `key` says which key paid, as `Payment.key` does."""
 
+    key: str = ""
     status: int = 0
     usage: UsageCounts | None = None
     finish_reason: str = ""
@@ -145,6 +146,7 @@ class _Relay:
             connect_s=self._answer.connect_s,
             first_byte_s=outcome.first_byte_s,
             total_s=time.monotonic() - self._answer.started,
+            key=outcome.key,
         )
 
     async def trailing(self) -> pb.InvokeResponse | None:
@@ -172,7 +174,13 @@ class _Relay:
 
     def _fail(self, failure_class: FailureClass, message: str, *, reported: bool) -> pb.Failure:
         self.outcome.failure_class = failure_class
-        return convert.failure(failure_class, message, upstream_status=self._answer.status, reported=reported)
+        return convert.failure(
+            failure_class,
+            message,
+            upstream_status=self._answer.status,
+            reported=reported,
+            key=self.outcome.key,
+        )
 
 
 class ErrorRelay(_Relay):
@@ -194,6 +202,7 @@ class ErrorRelay(_Relay):
             upstream_status=answer.status,
             retry_after_s=error.retry_after_s,
             reported=bool(error.body),
+            key=self.outcome.key,
         )
         return convert.head(error.status, self._headers(JSON), failed=failed, notes=self._exchange.notes)
 
@@ -298,10 +307,10 @@ class StreamRelay(_Relay):
         self._reported: UsageCounts | None = None
 
     async def head(self) -> pb.InvokeResponse:
-        """Read up to the first content: until then the answer can still turn out to be an error."""
+        """Read up to the first words: until then the answer can still turn out to be an error."""
         answer, machine = self._answer, self._machine
         # Comments, which keep a connection open, are passed on in time, but are no content.
-        while self._mark not in self._pending and not self._ended and machine.failure is None:
+        while not ((self._mark in self._pending and machine.began) or self._ended or machine.failure):
             try:
                 data = await answer.read()
             except BrokenAnswerError as error:
@@ -311,7 +320,7 @@ class StreamRelay(_Relay):
         self.outcome.first_byte_s = time.monotonic() - answer.started
         headers = self._headers(self._reading.stream_type)
         failure = machine.failure
-        if failure is None or failure.started:
+        if failure is None or (failure.started and machine.began):
             return convert.head(
                 answer.status, headers, served_model=machine.served_model, notes=self._exchange.notes
             )

@@ -30,10 +30,20 @@ if TYPE_CHECKING:
     from services.providers.upload import UploadedBody
     from services.providers.upstream import Timeouts, Upstream
 
-__all__ = ["Begun", "Sender", "Sending"]
+__all__ = ["Begun", "Sender", "Sending", "blame", "prepared"]
 
 # APIs whose adapters may ask somebody else first; on the others a timer would be lost.
 _ASKING: Final = frozenset({"bedrock", "gemini", "vertex", "workers-ai"})
+# What a provider is to be blamed for.
+_UPSTREAM: Final = frozenset(
+    {
+        Reason.UPSTREAM_UNREACHABLE,
+        Reason.UPSTREAM_TIMEOUT,
+        Reason.UPSTREAM_MALFORMED,
+        Reason.UPSTREAM_CUT,
+        Reason.UPSTREAM_ERROR,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +102,11 @@ class Sender:
         """
         payment = await self._payer.payment(sending.adapter, sending.call, sending.caller)
         if not payment.stored:
-            return await self._send(sending, payment.call, sending.timeouts)
+            return await self._send(sending, payment, sending.timeouts)
         timeouts, started_s = sending.timeouts, time.monotonic()
         while True:
             try:
-                begun = await self._send(sending, payment.call, timeouts)
+                begun = await self._send(sending, payment, timeouts)
             except GatewayError as error:
                 unusable = payment.unusable(error)
                 if unusable is None:
@@ -114,9 +124,16 @@ class Sender:
             begun.answer.close()
             self._telemetry.switched(sending.adapter, refusal)
 
-    async def _send(self, sending: Sending, call: Call, timeouts: Timeouts) -> Begun:
-        uploaded = sending.uploaded
-        exchange = await _prepared(sending.adapter, call, timeouts.first_byte_s)
+    async def _send(self, sending: Sending, payment: Payment, timeouts: Timeouts) -> Begun:
+        try:
+            return await self._sent(sending, payment, timeouts)
+        except GatewayError as error:
+            blame(error, payment.key)
+            raise
+
+    async def _sent(self, sending: Sending, payment: Payment, timeouts: Timeouts) -> Begun:
+        uploaded, call = sending.uploaded, payment.call
+        exchange = await prepared(sending.adapter, call, timeouts.first_byte_s)
         provider = sending.adapter.provider.slug
         answer = await self._upstream.send(
             UpstreamRequest(
@@ -132,6 +149,7 @@ class Sender:
         )
         try:
             relay = relay_for(exchange, answer, stream=call.stream, provider=provider)
+            relay.outcome.key = payment.key
             sending.attempt.relay = relay
             return Begun(exchange=exchange, answer=answer, relay=relay, message=await relay.head())
         except BaseException:
@@ -159,7 +177,13 @@ def _left(timeouts: Timeouts, spent_s: float) -> Timeouts | None:
     return replace(timeouts, first_byte_s=first_byte_s, total_s=total_s)
 
 
-async def _prepared(adapter: Adapter, call: Call, most_s: float) -> Exchange:
+def blame(error: GatewayError, key: str) -> None:
+    """Say of an error which key met with it, when it is the provider's: no answer is there to say so."""
+    if error.reason in _UPSTREAM and key:
+        error.metadata["key"] = key
+
+
+async def prepared(adapter: Adapter, call: Call, most_s: float) -> Exchange:
     """
     Make the request to send.
 

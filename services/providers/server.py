@@ -7,12 +7,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from kit.errors import GatewayError, Reason
 from services.providers import convert
+from services.providers.realtime.meters import meter_of
+from services.providers.realtime.opening import Wanted
+from services.providers.realtime.session import Session
+from services.providers.reshape import reshaped
 from services.providers.sending import Sending
 from services.providers.upload import UploadedBody
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from services.providers.custom import CustomAdapters
     from services.providers.model_row import ModelRow
     from services.providers.models import ModelLists
+    from services.providers.realtime.opening import Opener
     from services.providers.sending import Sender
     from services.providers.telemetry import AttemptTelemetry
     from services.providers.upstream import Timeouts
@@ -36,6 +42,9 @@ __all__ = ["ProviderServicer"]
 _NOTHING = pb.InvokeResponse()
 # A body that has to be signed is held whole; what AWS takes is shorter than this.
 _SIGNED_BYTES: Final = 32 << 20
+_NANO: Final = 1_000_000_000
+# A longer answer is reshaped beside the event loop.
+_RESHAPED_INLINE_BYTES: Final = 64 << 10
 # How long a call stays open whose answer came before the end of its body.
 _EARLY_END_S: Final = 0.25
 
@@ -48,11 +57,13 @@ class ProviderServicer(ProviderServiceServicer):
         adapters: By slug.
         custom: Those of accounts' own providers.
         sender: Makes the adapters' requests, with whoever's key they are made.
+        opener: Opens WebSockets likewise.
         timeouts: Where a request names none.
         models: The lists of models.
         prices: What models cost, where their providers do not say.
         clock: The time.
         telemetry: Told of each attempt.
+        session_idle_s: Longest silence on a WebSocket.
         log: For what a list of models leaves out.
     """
 
@@ -62,16 +73,20 @@ class ProviderServicer(ProviderServiceServicer):
         adapters: Mapping[str, Adapter],
         custom: CustomAdapters,
         sender: Sender,
+        opener: Opener,
         timeouts: Timeouts,
         models: ModelLists,
         prices: PriceTable,
         clock: Clock,
         telemetry: AttemptTelemetry,
+        session_idle_s: float,
         log: Any,
     ) -> None:
         self._adapters = adapters
         self._custom = custom
         self._sender = sender
+        self._opener = opener
+        self._session_idle_s = session_idle_s
         self._timeouts = timeouts
         self._models = models
         self._prices = prices
@@ -103,6 +118,39 @@ class ProviderServicer(ProviderServiceServicer):
             # gRPC resets a call that ends before its messages are all read.
             # What of the answer is still on its way may be lost with it.
             await asyncio.sleep(_EARLY_END_S)
+
+    async def Connect(
+        self, request_iterator: AsyncIterator[pb.ConnectRequest], context: object
+    ) -> AsyncIterator[pb.ConnectResponse]:
+        """Open a WebSocket at a provider, and relay its frames."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("open") or not first.open.HasField("native"):
+            text = "A session begins with what is asked, which is a native call."
+            raise GatewayError(Reason.INVALID_REQUEST, text, param="open")
+        adapter, call = self._adapter(first.open), convert.call_of(first.open)
+        with self._telemetry.attempt(adapter, call) as attempt:
+            wanted = Wanted(
+                adapter=adapter,
+                call=call,
+                caller=first.open.caller,
+                timeouts=convert.timeouts_of(first.open.timeouts, self._timeouts),
+                subprotocols=first.subprotocols,
+            )
+            opened = await self._opener.open(wanted)
+            attempt.relay = opened
+            if opened.dialled is None:
+                yield opened.message
+                return
+            session = Session(
+                opened.dialled,
+                request_iterator,
+                meter=meter_of(opened.path),
+                idle_s=self._session_idle_s,
+                outcome=opened.outcome,
+            )
+            async with aclosing(session.responses(opened.message)) as responses:
+                async for response in responses:
+                    yield response
 
     async def _attempt(
         self, request: pb.InvokeRequest, uploaded: UploadedBody | None
@@ -136,6 +184,22 @@ class ProviderServicer(ProviderServiceServicer):
             finally:
                 # Also when the caller has gone: the provider's connection is closed with it.
                 begun.answer.close()
+
+    async def Reshape(self, request: pb.ReshapeRequest, context: object) -> pb.ReshapeResponse:
+        """Turn a kept answer into its other form."""
+        work = partial(
+            reshaped,
+            request.dialect,
+            request.body,
+            stream=request.stream,
+            now_s=self._clock.now_ns() // _NANO,
+            request=request.request,
+        )
+        # A long one takes its time, in which others are served.
+        body, content_type = (
+            work() if len(request.body) < _RESHAPED_INLINE_BYTES else await asyncio.to_thread(work)
+        )
+        return pb.ReshapeResponse(body=body, content_type=content_type)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: object) -> pb.ListModelsResponse:
         """List the models of one provider, or of all that answer."""

@@ -6,7 +6,7 @@ answer.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prometheus_client import Counter, Histogram
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from services.providers.adapters.adapter import Adapter
     from services.providers.call import Call
     from services.providers.key_pool import Refusal
-    from services.providers.relay import Outcome, Relay
+    from services.providers.relay import Outcome
 
 __all__ = ["Attempt", "AttemptTelemetry"]
 
@@ -49,13 +49,21 @@ _CUSTOM: Final = "custom"
 _BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
+class Told(Protocol):
+    """What tells of an answer."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known of it so far."""
+
+
 class Attempt:
     """One attempt while it runs; `relay` is set once there is an answer."""
 
     __slots__ = ("relay",)
 
     def __init__(self) -> None:
-        self.relay: Relay | None = None
+        self.relay: Told | None = None
 
 
 class AttemptTelemetry:

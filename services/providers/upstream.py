@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from services.providers.config import ProvidersConfig
     from services.providers.headers import HeaderList
 
-__all__ = ["BrokenAnswerError", "Timeouts", "Upstream", "UpstreamAnswer", "UpstreamRequest"]
+__all__ = [
+    "BareRequest",
+    "BrokenAnswerError",
+    "Timeouts",
+    "Upstream",
+    "UpstreamAnswer",
+    "UpstreamRequest",
+    "no_answer",
+    "with_trace",
+]
 
 # Above it aiohttp wants a file-like body, which it sends in pieces.
 _LARGE_BODY_BYTES: Final = 1 << 20
@@ -109,7 +118,7 @@ class _TimedConnector(aiohttp.TCPConnector):
         return protocol
 
 
-class _BareRequest(aiohttp.ClientRequest):
+class BareRequest(aiohttp.ClientRequest):
     """A request with no header that the caller did not ask for. aiohttp's own way costs a tenth of a call."""
 
     _nothing_added: Final = CIMultiDict[None]({"Content-Type": None})
@@ -167,23 +176,19 @@ class Upstream:
             body = _timed(request.pieces, connecting)
         elif len(request.body) > _LARGE_BODY_BYTES:
             body = io.BytesIO(request.body)
-        proxy = self._proxy_for(request.url)
-        # The proxy's own address is the operator's, and may be in a network that is not public.
-        session = self._guarded if request.guarded and proxy is None else self._session
         try:
-            if request.guarded:
-                await self._look(request, behind_proxy=proxy is not None)
+            session, proxy = await self.way(request)
             response = await session.request(
                 request.method,
                 request.url,
-                headers=_with_trace(request.headers),
+                headers=with_trace(request.headers),
                 data=body,
                 allow_redirects=False,
                 timeout=self._client_timeout(request.timeouts),
                 proxy=proxy,
             )
         except (aiohttp.ClientError, OSError, HttpProcessingError, ValueError) as error:
-            raise _no_answer(error, request.provider) from error
+            raise no_answer(error, request.provider) from error
         return UpstreamAnswer(
             response,
             started=started,
@@ -195,6 +200,20 @@ class Upstream:
             sent_at=connecting.sent_at if request.pieces is None else connecting.sent_at or time.monotonic(),
             secrets=credentials_in(request.headers, request.url.raw_query_string),
         )
+
+    async def way(self, request: UpstreamRequest) -> tuple[aiohttp.ClientSession, str | None]:
+        """
+        Choose whose connections a request goes over, and by which proxy, after a look at its address.
+
+        Raises:
+            GatewayError: INVALID_REQUEST; its address may not be called. UPSTREAM_TIMEOUT.
+        """
+        proxy = self._proxy_for(request.url)
+        if not request.guarded:
+            return self._session, proxy
+        await self._look(request, behind_proxy=proxy is not None)
+        # The proxy's own address is the operator's, and may be in a network that is not public.
+        return (self._guarded if proxy is None else self._session), proxy
 
     async def _look(self, request: UpstreamRequest, *, behind_proxy: bool) -> None:
         """Look at the address of a host; without a proxy, a name is looked at when it is connected to."""
@@ -247,7 +266,7 @@ def _session(
         auto_decompress=False,
         raise_for_status=False,
         trust_env=False,
-        request_class=_BareRequest,
+        request_class=BareRequest,
         # Some providers send their whole quota state in headers, or a policy of several kilobytes.
         max_field_size=32 << 10,
         max_line_size=16 << 10,
@@ -264,7 +283,7 @@ def _ssl_of(config: ProvidersConfig) -> ssl.SSLContext | Literal[True]:
         raise ConfigError([why]) from error
 
 
-def _with_trace(headers: HeaderList) -> HeaderList:
+def with_trace(headers: HeaderList) -> HeaderList:
     """Add our trace context; without one, the client's own stays."""
     trace = propagation_headers()
     # Only where the client's own signature covers what it accepts, an adapter passes that on.
@@ -274,7 +293,7 @@ def _with_trace(headers: HeaderList) -> HeaderList:
     return [*without_trace(headers), *coding, *trace.items()]
 
 
-def _no_answer(error: Exception, provider: str) -> GatewayError:
+def no_answer(error: Exception, provider: str) -> GatewayError:
     """Name what kept an answer from coming."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return _timeout(provider, "connect", "No connection to the provider could be made in time.")

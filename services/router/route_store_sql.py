@@ -78,6 +78,13 @@ class SqlRouteStore:
         async with self._database.read() as connection:
             return await _get(connection, key)
 
+    async def find(self, account_id: str, gateway_id: str, name: str) -> Route | None:
+        """Return a route by its name."""
+        query = _routes().where(_in(account_id, gateway_id), ROUTES.c.name == name)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else _route(row)
+
     async def rename(self, key: RouteKey, name: str, by: By) -> Route:
         """Give a route another name and return it."""
 

@@ -21,6 +21,7 @@ __all__ = [
     "By",
     "CustomProviderStore",
     "GatewayStore",
+    "LimitGateways",
     "PlanGateways",
     "PlanProviders",
     "RouteKey",
@@ -68,6 +69,14 @@ class PlanGateways(Protocol):
 
         The generation does not change: answers given before assumed the same settings.
         """
+        ...
+
+
+class LimitGateways(Protocol):
+    """Gateways with all their settings, as limits need them."""
+
+    async def find_managed(self, account_id: str, gateway_id: str) -> tuple[ManagedGateway | None, int]:
+        """Return a gateway, and the generation that it was read at."""
         ...
 
 
@@ -221,6 +230,10 @@ class RouteStore(Protocol):
 
     async def get(self, key: RouteKey) -> Route:
         """Return a route."""
+        ...
+
+    async def find(self, account_id: str, gateway_id: str, name: str) -> Route | None:
+        """Return a route by its name; unlike the others, without a word about the gateway."""
         ...
 
     async def rename(self, key: RouteKey, name: str, by: By) -> Route:

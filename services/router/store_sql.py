@@ -98,6 +98,13 @@ class SqlGatewayStore:
             row = (await connection.execute(query)).mappings().first()
         return (None if row is None else _gateway(row)), generation
 
+    async def find_managed(self, account_id: str, gateway_id: str) -> tuple[ManagedGateway | None, int]:
+        """Return a gateway with all its settings, and the generation that it was read at."""
+        async with self.database.read() as connection:
+            generation = await GENERATION.read(connection)
+            row = await _row(connection, account_id, gateway_id)
+            return (None if row is None else _managed(row)), generation
+
     async def ensure(self, gateway: Gateway, actor: Actor) -> tuple[Gateway, int]:
         """Add a gateway unless there is one of its name; return the one that there is."""
 

@@ -100,12 +100,26 @@ async def test_pages_are_by_id(accounts: SqlAccountStore) -> None:
     """Deleted ones are left out; a page past the end is empty, and each knows the total."""
     await _add(accounts, "b", "B", "a", "_", "gone", "a-b")
     await accounts.delete("gone", at=LATER, actor=ACTOR, then=_quiet)
-    pages = [await accounts.page(size=2, offset=offset, among=()) for offset in (0, 2, 4, 6)]
-    some, total = await accounts.page(size=9, offset=0, among=["b", "a", "gone", "nope"])
+    pages = [await accounts.page(size=2, offset=offset, among=(), deleted=False) for offset in (0, 2, 4, 6)]
+    some, total = await accounts.page(size=9, offset=0, among=["b", "a", "gone", "nope"], deleted=False)
 
     assert [["B", "_"], ["a", "a-b"], ["b"], []] == [[each.id for each in page] for page, _ in pages]
     assert {5} == {count for _, count in pages}
     assert (["a", "b"], 2) == ([each.id for each in some], total)
+
+
+async def test_deleted_ones_are_listed_where_that_is_asked_for(accounts: SqlAccountStore) -> None:
+    """Among the others and by id, with when they were deleted."""
+    await _add(accounts, "b", "gone", "a")
+    await accounts.delete("gone", at=LATER, actor=ACTOR, then=_quiet)
+    everything, count = await accounts.page(size=9, offset=0, among=(), deleted=True)
+    pages = [await accounts.page(size=2, offset=offset, among=(), deleted=True) for offset in (0, 2)]
+    some, total = await accounts.page(size=9, offset=0, among=["b", "gone", "nope"], deleted=True)
+
+    gone = replace(_account("gone"), deleted_at=LATER)
+    assert ([_account("a"), _account("b"), gone], 3) == (everything, count)
+    assert [["a", "b"], ["gone"]] == [[each.id for each in page] for page, _ in pages]
+    assert (["b", "gone"], 2) == ([each.id for each in some], total)
 
 
 async def test_a_change_is_kept_told_and_written_down(

@@ -149,7 +149,8 @@ async def test_first_byte_time_out(one_of_each: str, steer: str, hasty: Provider
     error = await hasty.failing(chat_request(one_of_each, f"m+{steer}", stream=True))
 
     assert Reason.UPSTREAM_TIMEOUT is error.reason
-    assert {"provider": one_of_each, "timer": "first_byte"} == error.metadata
+    assert "first_byte" == error.metadata["timer"]
+    assert one_of_each == error.metadata["provider"]
 
 
 # Streams of Converse have no sign of life.
@@ -198,7 +199,7 @@ async def test_connection_reset(one_of_each: str, providers: ProviderHarness) ->
     error = await providers.failing(chat_request(one_of_each, "m+reset"))
 
     assert Reason.UPSTREAM_UNREACHABLE is error.reason
-    assert {"provider": one_of_each} == error.metadata
+    assert one_of_each == error.metadata["provider"]
 
 
 async def test_nobody_listens(one_of_each: str) -> None:

@@ -91,7 +91,7 @@ async def test_answer_that_is_not_http(answer: bytes) -> None:
             error = await providers.failing(chat_request("openai", "m"))
 
     assert Reason.UPSTREAM_MALFORMED is error.reason
-    assert {"provider": "openai"} == error.metadata
+    assert {"provider": "openai", "key": "request"} == error.metadata
 
 
 async def test_proxy(upstream: FakeUpstream) -> None:

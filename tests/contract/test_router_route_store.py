@@ -209,6 +209,19 @@ async def test_a_route_gets_another_name(store: Store, told: list[tuple[int, str
     assert 1 == len(told)
 
 
+async def test_a_route_is_found_by_its_name(store: Store) -> None:
+    """The one of the gateway and the account that are asked for, with the version that answers; else none."""
+    route = await store.routes.create(_route(), _by())
+    places = [("acme", "default", "support"), ("acme", "default", "Support"), ("acme", "other", "support"),
+              ("emca", "default", "support")]  # fmt: skip
+
+    assert [route, None, None, None] == [await store.routes.find(*place) for place in places]
+    renamed = await store.routes.rename(_key(route), "help", _by())
+    assert [None, renamed] == [
+        await store.routes.find("acme", "default", name) for name in ("support", "help")
+    ]
+
+
 async def test_a_new_version_does_not_answer_until_it_is_deployed(store: Store) -> None:
     """It is in the list, newest first; one version is active at any time, and an older one can come back."""
     route = await store.routes.create(_route(), _by())

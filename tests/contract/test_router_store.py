@@ -66,6 +66,13 @@ SETTINGS = GatewaySettings(
     wholesale=False,
     workers_ai_billing_mode="unified",
     store_id="s",
+    stream_failover=True,
+    drain_timeout_ms=7,
+    cache_stale_while_revalidate_s=8,
+    cache_stale_if_error_s=9,
+    cache_replay_paced=True,
+    cache_no_sharing=True,
+    idempotency_ttl_s=10,
 )
 GATEWAY = Gateway(
     account_id="acme", id="default", internal_id="i", settings=SETTINGS, created_at=NOW, updated_at=NOW

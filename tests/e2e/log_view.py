@@ -20,10 +20,11 @@ PAGE = 50
 
 
 class LogView:
-    """Reads the log of a stack's default gateway."""
+    """Reads the log of a stack's gateway."""
 
-    def __init__(self, session: aiohttp.ClientSession, stack: Stack) -> None:
+    def __init__(self, session: aiohttp.ClientSession, stack: Stack, *, gateway: str = "default") -> None:
         self._session = session
+        self._url = stack.logs_url.replace("/gateways/default/", f"/gateways/{gateway}/")
         self._stack = stack
 
     async def entry(self, log_id: str, *, timeout_s: float = 15) -> dict[str, Any]:
@@ -75,4 +76,4 @@ class LogView:
         return entries
 
     async def _get(self, path: str) -> Answer:
-        return await call(self._session, self._stack.logs_url + path, method="GET", token=self._stack.token)
+        return await call(self._session, self._url + path, method="GET", token=self._stack.token)

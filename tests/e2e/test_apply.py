@@ -153,21 +153,75 @@ def test_applying_twice(headrace: Headrace) -> None:
 
 
 def test_a_broken_file_changes_nothing(headrace: Headrace) -> None:
-    """Whatever else it holds; every mistake is told with its line."""
+    """Whatever else it holds; every mistake is told with its line, whoever it takes to find it."""
     text = WHOLE.format(account=headrace.account)
     headrace.apply(text)
+    gone = f"{headrace.account}-gone"
+    headrace.run("account", "create", gone)
+    headrace.run("account", "delete", gone, "--yes")
+    narrow = headrace.run(
+        "token", "create", "--name", "narrow", "-p", "read", "-p", "edit", "--gateway", "production",
+        "--account", headrace.account,
+    )  # fmt: skip
     made = headrace.audited()
-    broken = text.replace("cache_ttl: 300", "cache_ttl: many").replace(
-        "log_management: 20000", "log_management: 1"
+    text = text.replace("id: staging", "id: other")
+    in_the_file = headrace.apply(
+        text.replace("cache_ttl: 300", "cache_ttl: many").replace(
+            "log_management: 20000", "log_management: 1"
+        ),
+        status=2,
     )
-    done = headrace.apply(broken.replace("id: staging", "id: other"), status=2)
+    of_the_installation = headrace.apply(
+        text.replace("alias: b, secret: {env: ACME_KEY}", "alias: b, ref: vault:a#b")
+        .replace("provider: custom-acme", "provider: custom-nobody")
+        .replace("name: app", "name: new")
+        .replace("2090-01-01", "2020-01-01")
+        + f"  - id: {headrace.account}-fresh\n  - id: {gone}\n",
+        status=2,
+    )
+    of_the_token = headrace.apply(text, status=2, HEADRACE_TOKEN=narrow.stdout.strip())
 
     assert made == headrace.audited()
-    assert [12, 40] == [
-        int(line.removeprefix(str(headrace.path)).split(":")[1])
-        for line in done.stderr.splitlines()
-        if line.startswith(str(headrace.path))
-    ]
+    assert ["12:20", "40:25"] == [place for place, _ in mistakes(headrace, in_the_file)]
+    nobody = f"there is no provider custom-nobody in the account {headrace.account}"
+    assert [
+        ("29:24", nobody),
+        ("29:54", "this installation knows no Vault: the operator sets HEADRACE_AUTH_VAULT_ADDRESS"),
+        ("36:40", nobody),
+        ("47:21", "the token new: the expiry is in the past"),
+        ("50:9", f"the id {gone} was that of an account that is deleted, and is not used again"),
+    ] == mistakes(headrace, of_the_installation)
+    [(place, told)] = mistakes(headrace, of_the_token)
+    assert ("39:13", True) == (place, told.startswith("the gateway other cannot be created: this token may"))
+
+
+def mistakes(headrace: Headrace, done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
+    """Give what is told of a file, each with its line and column."""
+    *lines, last = done.stderr.splitlines()
+    assert last.endswith("nothing was changed."), done.stderr
+    parts = (line.removeprefix(f"{headrace.path}:").partition(": ") for line in lines)
+    return [(place, text) for place, _, text in parts]
+
+
+def test_the_gateway_that_makes_itself(headrace: Headrace) -> None:
+    """Looking at what there is does not make it; it becomes what the file says, and stays so."""
+    text = f"""\
+version: 1
+accounts:
+  - id: {headrace.account}
+    name: Some
+    gateways:
+      - id: default
+        cache_ttl: 300
+        rate_limits: {{enabled: true, rules: [{{limitType: tokens, limit: 10, window: 60}}]}}
+        keys: [{{provider: openai, secret: {{env: OPENAI_KEY}}}}]
+"""
+    headrace.apply(text[: text.index("    gateways:")])
+    headrace.apply(text, "--dry-run")
+    first, again = headrace.apply(text), headrace.apply(text)
+
+    assert "+ gateway default" in first.stdout
+    assert "Nothing to change." in again.stdout
 
 
 def test_pruning(headrace: Headrace) -> None:
@@ -214,7 +268,9 @@ def watching(upstreams: Upstreams, tmp_path: Path) -> Iterator[tuple[Stack, Path
     """Run a stack that watches a file."""
     path = tmp_path / "headrace.yaml"
     path.write_text("version: 1\naccounts:\n  - gateways:\n      - id: watched\n        cache_ttl: 60\n")
-    setup = Setup(topology=TOPOLOGIES[1], envoy=False, env=upstreams.environment(), files=(path,))
+    # The operator's own provider, which every account may name.
+    env = {**upstreams.environment(), "HEADRACE_PROVIDER_CUSTOM_OPS_BASE_URL": "https://ops.example/v1"}
+    setup = Setup(topology=TOPOLOGIES[1], envoy=False, env=env, files=(path,))
     stack = Stack(setup, tmp_path / "stack")
     try:
         stack.start()
@@ -242,7 +298,15 @@ async def test_up_watches_a_file(watching: tuple[Stack, Path]) -> None:
     await told("nothing was changed")
     assert 60 == gateway()["cache_ttl"]
 
-    path.write_text(path.read_text().replace("cache_ttl: soon", "cache_ttl: 120"))
+    text = path.read_text().replace("cache_ttl: soon", "cache_ttl: 120")
+    path.write_text(
+        f"{text}    tokens: [{{name: a, providers: [custom-nobody, custom-ops], write_to: a.token}}]\n"
+    )
+    await told(f"{path}:6:36: there is no provider custom-nobody in the account")
+    await told("nothing was changed")
+    assert 60 == gateway()["cache_ttl"]
+
+    path.write_text(path.read_text().replace("custom-nobody, ", ""))
     await told("cache_ttl: 60 → 120")
     await told('"event":"gateway changed"')
     assert (120, True) == (gateway()["cache_ttl"], stack.is_ready())

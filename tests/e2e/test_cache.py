@@ -113,14 +113,43 @@ async def test_a_custom_key_takes_the_place_of_the_body(
     assert first.body == second.body
 
 
-async def test_a_stream_is_not_cached(
+async def test_a_stream_is_kept_and_replayed(
     ask: Callable[..., Awaitable[Answer]], marker: str, upstreams: Upstreams
 ) -> None:
-    """Streams are asked of the provider each time."""
+    """A stream that came to its end is sent again as it was."""
     first, second = await ask(TTL, stream=True), await ask(TTL, stream=True)
 
-    assert "HIT" not in statuses(first, second)
-    assert len(upstreams.received(marker)) == 2
+    assert statuses(first, second) == ["MISS", "HIT"]
+    assert first.body == second.body
+    assert len(upstreams.received(marker)) == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_answer_serves_streams_and_whole_requests(
+    ask: Callable[..., Awaitable[Answer]], marker: str, upstreams: Upstreams, *, first: bool
+) -> None:
+    """An answer that came in one form is given in the other."""
+    answers = [await ask(TTL, stream=stream) for stream in (first, not first)]
+    streamed, whole = answers if first else answers[::-1]
+
+    assert statuses(*answers) == ["MISS", "HIT"]
+    assert streamed.body.endswith(b"data: [DONE]\n\n")
+    assert whole.json["choices"][0]["finish_reason"] == "stop"
+    assert len(upstreams.received(marker)) == 1
+
+
+@pytest.mark.parametrize("what", ["gateways/default/cache", "cache", "cache?provider=openai"])
+async def test_a_purge_forgets(
+    ask: Callable[..., Awaitable[Answer]], stack: Stack, session: aiohttp.ClientSession, what: str
+) -> None:
+    """After a purge the same request is asked of the provider."""
+    before = [await ask(TTL), await ask(TTL)]
+    url = f"{stack.base_url}/client/v4/accounts/{stack.account}/ai-gateway/{what}"
+    purged = await call(session, url, method="DELETE", token=stack.token)
+    after = [await ask(TTL), await ask(TTL)]
+
+    assert (purged.status, purged.json["result"]) == (200, {})
+    assert statuses(*before, *after) == ["MISS", "HIT"] * 2
 
 
 async def test_an_error_is_not_cached(

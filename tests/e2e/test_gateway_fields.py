@@ -35,6 +35,7 @@ COUNT: dict[str, Any] = {
     "default": 0,
 }
 TIMEOUT: dict[str, Any] = {"takes": [1, 86_400_000, None], "refuses": [0, 86_400_001, "1"]}
+STALE: dict[str, Any] = {"takes": [0, 2_592_000], "refuses": [-1, 2_592_001, "1", None], "default": 0}
 RULE = {"limitType": "cost", "limit": 1, "window": 60}
 
 
@@ -118,6 +119,39 @@ FIELDS: dict[str, Field] = {
     ),
     "logpush": Field(**FLAG, default=False),
     "logpush_public_key": Field(takes=["k" * 16, "k" * 1024, None], refuses=["k" * 15, "k" * 1025, 5]),
+    "cache_no_sharing": Field(**FLAG, default=False),
+    "cache_replay_paced": Field(**FLAG, default=False),
+    "cache_stale_if_error": Field(**STALE),
+    "cache_stale_while_revalidate": Field(**STALE),
+    "idempotency_ttl": Field(**STALE),
+    "drain_timeout": Field(**TIMEOUT),
+    "stream_failover": Field(**FLAG, default=False),
+    "rate_limits": Field(
+        takes=[
+            {
+                "enabled": True,
+                "rules": [
+                    {
+                        "id": "r1",
+                        "enabled": True,
+                        "limitType": "tokens",
+                        "limit": 5,
+                        "window": 60,
+                        "technique": "fixed",
+                        "token": {"mode": "partition"},
+                        "metadata": {"team": {"mode": "partition"}},
+                    }
+                ],
+            },
+            {"enabled": False, "rules": []},
+            None,
+        ],
+        refuses=[
+            {"enabled": True, "rules": [{"limitType": "cost", "limit": 1, "window": 60}]},
+            {"enabled": True, "rules": [{"limitType": "tokens", "limit": 0, "window": 60}]},
+            {"enabled": True, "rules": [{"limitType": "requests", "limit": 1}]},
+        ],
+    ),
     "on_disconnect": Field(takes=["cancel", "drain"], refuses=["", "stop", None], default="cancel"),
     "otel": Field(
         takes=[

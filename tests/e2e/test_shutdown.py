@@ -96,6 +96,8 @@ async def test_a_stop_during_the_start_leaves_nothing(launch: Launch) -> None:
     (await asyncio.to_thread(stack.stop)).assert_clean()
     began = time.monotonic()
     starting = asyncio.create_task(asyncio.to_thread(stack.start))
+    while not stack.runs:  # noqa: ASYNC110 - a thread of its own starts it
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.8)
     stopped = await asyncio.to_thread(stack.stop, signal.SIGINT)
     await asyncio.wait([starting])

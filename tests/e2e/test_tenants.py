@@ -89,6 +89,8 @@ BODIES: Final[dict[str, Callable[[dict[str, str]], Any]]] = {
     "update-gateway-dynamic-route": lambda _: {"name": unique("r")},
     "post-gateway-dynamic-route-version": lambda _: {"elements": ELEMENTS},
     "post-gateway-dynamic-route-deployment": lambda ids: {"version_id": ids["version"]},
+    "simulate-gateway-dynamic-route": lambda _: {},
+    "simulate-dynamic-route-draft": lambda _: {"elements": ELEMENTS},
     "patch-gateway-log": lambda _: {"feedback": 1},
     "account-tokens-create-token": lambda _: {"name": unique("t"), **_SCOPED},
     "account-tokens-create-token more": lambda _: {"name": unique("t"), **_STRONG},

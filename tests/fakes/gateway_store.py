@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from services.router.core.documents import Documents
+from services.router.core.gateway import ManagedGateway
+
 if TYPE_CHECKING:
     from kit.audit import Actor
     from services.router.core.custom_provider import CustomProvider
@@ -25,6 +28,11 @@ class MemoryPlanGateways:
     async def find(self, account_id: str, gateway_id: str) -> tuple[Gateway | None, int]:
         """Return a gateway, and the generation."""
         return self.gateways.get((account_id, gateway_id)), 1
+
+    async def find_managed(self, account_id: str, gateway_id: str) -> tuple[ManagedGateway | None, int]:
+        """Return a gateway without documents, and the generation."""
+        found = self.gateways.get((account_id, gateway_id))
+        return (None if found is None else ManagedGateway(gateway=found, documents=Documents())), 1
 
     async def ensure(self, gateway: Gateway, actor: Actor) -> tuple[Gateway, int]:
         """Add a gateway unless there is one of its name; return the one that there is."""

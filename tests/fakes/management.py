@@ -21,7 +21,7 @@ from cli.manifest.models import Gateway
 from kit.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["OWN_TOKEN", "FakeManagement", "running_management"]
 
@@ -43,6 +43,10 @@ class FakeManagement:
         requests: Method, path and body of every request.
         refuse: Part of a path, with method, that is refused with a status and a message.
         unavailable: How many requests are first answered with 503.
+        permissions: What the token that asks may give, in the words of the command line.
+        operator_providers: Slugs of the operator's own providers.
+        versions: How many versions every route has.
+        deleted_accounts: Ids of accounts that were deleted.
     """
 
     things: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -51,12 +55,18 @@ class FakeManagement:
     headers: list[dict[str, str]] = field(default_factory=list)
     refuse: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
     unavailable: int = 0
+    permissions: frozenset[str] = frozenset(_GROUPS)
+    operator_providers: list[str] = field(default_factory=list)
+    versions: int = 1
+    deleted_accounts: list[str] = field(default_factory=list)
     url: str = ""
+    simulation: Any = None
     _count: int = 0
 
     def __post_init__(self) -> None:
         """Begin as an installation does: one account, and the operator's token."""
-        account = {"id": "local", "name": "local", "type": "standard", "created_on": _TIME, "unified": True}
+        account = self._account("", {"id": "local", "name": "local", "unified": True})
+        account["reference_kinds"] = ["env", "file", "vault"]
         self.things["accounts"] = [account]
         own = self._token(
             "accounts/local/tokens", {"name": "first", "policies": [_policy("operator", "local")]}
@@ -72,21 +82,56 @@ class FakeManagement:
         """Give what is kept under a path, such as `local/ai-gateway/gateways`."""
         return self.things.get(f"accounts/{path}", [])
 
-    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+    def respond(self, method: str, target: str, raw: bytes) -> tuple[int, bytes]:
+        """Answer a request as it comes over HTTP."""
+        url = urlsplit(target)
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        path = unquote(url.path).removeprefix("/client/v4").strip("/")
+        self.requests.append((method, path, json.loads(raw) if raw else None))
+        self.queries.append(parse_qs(url.query))
+        result: Any
+        if self.unavailable > 0:
+            self.unavailable -= 1
+            status, result = 503, [{"code": 2008, "message": "away"}]
+        else:
+            status, result = self.answer(method, path, json.loads(raw) if raw else None, query)
+        if isinstance(result, list | dict) and status == 200:
+            result = _page(result, int(query.get("page", "1")))
+        is_good = status == 200
+        envelope = {
+            "success": is_good, "messages": [],
+            "errors": [] if is_good else result, "result": result if is_good else None,
+            "result_info": {"operator_providers": self.operator_providers},
+        }  # fmt: skip
+        return status, json.dumps(envelope).encode()
+
+    def answer(self, method: str, path: str, body: Any, query: Mapping[str, str]) -> tuple[int, Any]:
         """Answer a request: status, and result or errors."""
         parts = path.strip("/").split("/")
         for what, (status, message, where) in self.refuse.items():
             if what in f"{method} {path}":
                 return status, [{"code": 7001, "message": message, "path": where}]
-        if parts[-2:] == ["tokens", "verify"]:
-            return 200, {"id": OWN_TOKEN, "status": "active", "not_before": None, "expires_on": None}
-        if parts[-1] == "permission_groups":
-            return 200, [{"id": n, "name": g, "is_selectable": True} for n, g in _GROUPS.items()]
+        if parts[-1] in {"verify", "permission_groups"}:
+            return 200, self._asker(parts[-1])
         if "url" in parts:
             return 200, f"{self.url}/v1/{parts[1]}/{parts[4]}/{parts[6]}"
-        if parts[-1] in {"versions", "deployments"} and method == "POST":
+        if parts[-1] in {"versions", "deployments", "simulate"} and method == "POST":
             return self._route_part(parts, body)
-        return self._collection(method, parts, body)
+        if parts[-1] == "versions":
+            first = (int(query.get("page", "1")) - 1) * int(query.get("per_page", "20"))
+            return 200, {"versions": [{}] * max(0, self.versions - first)}
+        status, result = self._collection(method, parts, body)
+        return status, result + self._deleted() if query.get("include_deleted") == "true" else result
+
+    def _deleted(self) -> list[dict[str, Any]]:
+        """Show accounts that were deleted."""
+        return [self._account("", {"id": e, "name": e, "deleted_at": _TIME}) for e in self.deleted_accounts]
+
+    def _asker(self, what: str) -> Any:
+        """Tell the token that asks about itself."""
+        if what == "verify":
+            return {"id": OWN_TOKEN, "status": "active", "not_before": None, "expires_on": None}
+        return [{"id": n, "name": g, "is_selectable": n in self.permissions} for n, g in _GROUPS.items()]
 
     def _collection(self, method: str, parts: list[str], body: Any) -> tuple[int, Any]:
         is_list = parts[-1] in _MAKERS
@@ -101,6 +146,9 @@ class FakeManagement:
             kept.append({name: value for name, value in made.items() if name != "value"})
             return 200, made
         found = next((each for each in kept if each["id"] == parts[-1]), None)
+        if found is None and method == "PUT" and parts[-2:] == ["gateways", "default"]:
+            kept.append(self._gateway(base, {**body, "id": "default"}))  # it makes itself
+            return 200, kept[-1]
         if found is None:
             return 404, [{"code": 7002, "message": "Not Found"}]
         if method == "DELETE":
@@ -123,6 +171,8 @@ class FakeManagement:
             found.update(body)
 
     def _route_part(self, parts: list[str], body: dict[str, Any]) -> tuple[int, Any]:
+        if parts[-1] == "simulate":
+            return 200, self.simulation
         route = next(each for each in self.things["/".join(parts[:-2])] if each["id"] == parts[-2])
         if parts[-1] == "versions":
             version = {"version_id": self._id(), "active": "false", "elements": body["elements"]}
@@ -196,10 +246,20 @@ class FakeManagement:
         }
 
     def _account(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
-        return {"unified": False, "type": "standard", "created_on": _TIME, **body}
+        kinds = ["file", "vault"]
+        return {
+            "unified": False, "type": "standard", "created_on": _TIME, "reference_kinds": kinds, **body
+        }  # fmt: skip
 
     def _entry(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
         return body
+
+
+def _page(result: Any, number: int) -> Any:
+    """Give a page of a list; that of routes has an object around it."""
+    if isinstance(result, dict):
+        return {**result, "routes": _page(result["routes"], number)} if "routes" in result else result
+    return result[(number - 1) * 100 : number * 100]
 
 
 def _policy(permission: str, account: str) -> dict[str, Any]:
@@ -221,7 +281,7 @@ def _sealed(identifier: str, secret: str) -> dict[str, Any]:
 _MAKERS = {
     "accounts": "_account", "gateways": "_gateway", "provider_configs": "_key", "routes": "_route",
     "custom-providers": "_provider", "tokens": "_token", "audit_logs": "_entry", "versions": "_entry",
-    "deployments": "_entry",
+    "deployments": "_entry", "health": "_entry",
 }  # fmt: skip
 
 
@@ -232,36 +292,15 @@ def running_management() -> Iterator[FakeManagement]:
 
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
-            url = urlsplit(self.path)
             length = int(self.headers.get("content-length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            path = unquote(url.path).removeprefix("/client/v4").strip("/")
-            management.requests.append((self.command, path, body))
-            management.queries.append(parse_qs(url.query))
             management.headers.append({name.lower(): value for name, value in self.headers.items()})
-            if management.unavailable:
-                management.unavailable -= 1
-                self._send(503, [{"code": 2008, "message": "away"}])
-                return
-            status, result = management.answer(self.command, path, json.loads(json.dumps(body)))
-            page = int(parse_qs(url.query).get("page", ["1"])[0])
-            if isinstance(result, list) and status == 200:
-                result = result[(page - 1) * 100 : page * 100]
-            self._send(status, result)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # http.server's names
-
-        def _send(self, status: int, result: Any) -> None:
-            is_good = status == 200
-            envelope = {
-                "success": is_good, "messages": [],
-                "errors": [] if is_good else result, "result": result if is_good else None,
-            }  # fmt: skip
-            raw = json.dumps(envelope).encode()
+            status, raw = management.respond(self.command, self.path, self.rfile.read(length))
             self.send_response(status)
             self.send_header("content-length", str(len(raw)))
             self.end_headers()
             self.wfile.write(raw)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  # http.server's names
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""

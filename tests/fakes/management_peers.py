@@ -93,11 +93,14 @@ class FakeAccounts:
     def __init__(self, steps: list[str], ids: Sequence[str]) -> None:
         self._steps = steps
         self.accounts = {each: account_pb2.Account(id=each) for each in sorted(ids)}
+        self.deleted: dict[str, account_pb2.Account] = {}
 
     async def ListAccounts(self, request: Any, **options: Any) -> account_pb2.ListAccountsResponse:
         """List accounts."""
-        wanted = request.account_ids or self.accounts
-        there = [account for name, account in self.accounts.items() if name in wanted]
+        known = {**self.accounts, **self.deleted} if request.include_deleted else self.accounts
+        there = [
+            known[name] for name in sorted(known) if not request.account_ids or name in request.account_ids
+        ]
         page = there[request.offset : request.offset + (request.page_size or 100)]
         return account_pb2.ListAccountsResponse(accounts=page, total_count=len(there))
 
@@ -121,7 +124,10 @@ class FakeAccounts:
     async def DeleteAccount(self, request: Any, **options: Any) -> account_pb2.DeleteAccountResponse:
         """Delete an account."""
         self._steps.append("account")
-        return account_pb2.DeleteAccountResponse(account=self.accounts.pop(request.account_id))
+        account = self.accounts.pop(request.account_id)
+        gone = self.deleted[request.account_id] = account_pb2.Account(id=account.id, spec=account.spec)
+        gone.delete_time.seconds = 1
+        return account_pb2.DeleteAccountResponse(account=account)
 
 
 class FakeRouterNouns:
@@ -208,6 +214,10 @@ class FakeManagementPeers:
         self.accounts = FakeAccounts(self.steps, accounts)
         self.gateways = self.custom_providers = FakeRouterNouns(self.steps)
         self.audits = tuple(map(FakeAudit, audits))
+
+    async def forget(self, account_id: str, *, gateway_id: str = "", provider: str = "") -> None:
+        """Forget kept answers."""
+        self.steps.append(f"answers {account_id} {gateway_id}{provider}".rstrip())
 
     @property
     def typed(self) -> Peers:

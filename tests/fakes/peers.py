@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import shutil
 import tempfile
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import prometheus_client
+from google.protobuf.message import Message
 
 from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_pb2
 from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
-from headrace.common.v1 import http_pb2, lifetime_pb2, usage_pb2
+from headrace.common.v1 import decision_pb2, http_pb2, lifetime_pb2, usage_pb2
 from headrace.ledger.v1 import ledger_service_pb2, ledger_service_pb2_grpc
 from headrace.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
@@ -101,15 +103,71 @@ class FakeAuth(auth_service_pb2_grpc.AuthServiceServicer):
 
 
 class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
-    """Plans one step for `{provider}/{model}`; the gateway `default` alone exists."""
+    """
+    Plans one step for `{provider}/{model}`; the gateway `default` alone exists.
+
+    Attributes:
+        steps: The steps of every plan.
+        settings: Settings of the gateway.
+        further: Answers to plans that are gone on with, in order; until they are used up, there is a
+            continuation.
+        decision: How a route came to the steps; None for no route.
+        failures: What those were asked with.
+        limited: Whether limits apply.
+        limits: How they stand.
+        refusals: What is answered to reservations instead, in order; None for a reservation.
+        reserved: The reservations.
+        reserving: Reservations are answered once it is set, as it is unless a test clears it.
+        settled: The settlements, by id.
+        settling: Told of each settlement.
+    """
 
     def __init__(self) -> None:
         self.asked = 0
         self.steps: list[router_service_pb2.Step] | None = None
-        self.settings = {"authentication": True, "collect_logs": True, "collect_payloads": True}
+        self.settings: dict[str, Any] = {
+            "authentication": True, "collect_logs": True, "collect_payloads": True,
+        }  # fmt: skip
+        self.further: list[router_service_pb2.PlanResponse | GatewayError] = []
+        self.decision: decision_pb2.Decision | None = None
+        self.failures: list[router_service_pb2.StepFailure] = []
+        self.limited = False
+        self.limits: list[router_service_pb2.LimitState] = []
+        self.refusals: list[GatewayError | None] = []
+        self.reserved: list[router_service_pb2.ReserveRequest] = []
+        self.reserving = asyncio.Event()
+        self.reserving.set()
+        self.settled: dict[str, router_service_pb2.Settlement] = {}
+        self.settling = asyncio.Condition()
+
+    async def Reserve(self, request: Any, context: Any) -> router_service_pb2.ReserveResponse:
+        self.reserved.append(request)
+        await self.reserving.wait()
+        if self.refusals and (refusal := self.refusals.pop(0)) is not None:
+            raise refusal
+        return router_service_pb2.ReserveResponse(limits=self.limits, reserved=True)
+
+    async def Settle(self, request: Any, context: Any) -> router_service_pb2.SettleResponse:
+        async with self.settling:
+            self.settled.update({each.id: each for each in request.settlements})
+            self.settling.notify_all()
+        return router_service_pb2.SettleResponse()
+
+    async def ReportHealth(self, request: Any, context: Any) -> router_service_pb2.ReportHealthResponse:
+        return router_service_pb2.ReportHealthResponse()
+
+    async def GetHealth(self, request: Any, context: Any) -> router_service_pb2.GetHealthResponse:
+        return router_service_pb2.GetHealthResponse()
 
     async def Plan(self, request: Any, context: Any) -> router_service_pb2.PlanResponse:
         self.asked += 1
+        if request.continuation:
+            self.failures.append(request.failure)
+            found = self.further.pop(0)
+            if isinstance(found, GatewayError):
+                raise found
+            found.continuation = b"more" if self.further else b""
+            return found
         if request.caller.gateway_id != "default":
             raise GatewayError(Reason.GATEWAY_NOT_FOUND, "Please configure the gateway.", gateway_id="x")
         provider, _, model = request.requested_model.partition("/")
@@ -121,9 +179,15 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
         answer = router_service_pb2.PlanResponse(
             steps=self.steps or [router_service_pb2.Step(provider=provider, model=model)],
             lifetime=_lifetime(),
+            limited=self.limited,
+            decision=self.decision,
+            continuation=b"more" if self.further else b"",
         )
         for name, value in self.settings.items():
-            setattr(answer.settings, name, value)
+            if isinstance(value, Message):
+                getattr(answer.settings, name).CopyFrom(value)
+            else:
+                setattr(answer.settings, name, value)
         return answer
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[router_service_pb2.WatchResponse]:
@@ -132,9 +196,23 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
 
 
 class FakeCache(cache_service_pb2_grpc.CacheServiceServicer):
-    """Keeps everything for ever."""
+    """
+    Keeps everything for ever.
+
+    Attributes:
+        claims: Keys whose answer somebody is fetching.
+        answering: Lookups are answered once it is set, as it is unless a test clears it.
+        refuses: What is said to whatever is to be kept. None: it is kept.
+        stale: Whether all that is kept is past its time.
+    """
 
     def __init__(self) -> None:
+        self.claims: set[bytes] = set()
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.refuses: GatewayError | None = None
+        self.stale = False
+        self._changed = asyncio.Condition()
         self.entries: dict[bytes, cache_service_pb2.Entry] = {}
         self.ttls: list[int] = []
         self.failure: GatewayError | None = None
@@ -144,14 +222,54 @@ class FakeCache(cache_service_pb2_grpc.CacheServiceServicer):
         self.looked_up.append(request)
         if self.failure is not None:
             raise self.failure
-        key = hashlib.sha256(request.body + request.custom_key.encode() + request.credential_digest).digest()
+        body = re.sub(rb',? ?"stream": ?(true|false)', b"", request.body)
+        key = hashlib.sha256(body + request.custom_key.encode() + request.credential_digest).digest()
+        key += request.idempotency_key.encode()
+        async with asyncio.timeout(5), self._changed:
+            while request.wait.seconds and key in self.claims and key not in self.entries:
+                await self._changed.wait()
+        entry = self.entries.get(key) if request.read else None
+        claimed = request.claim and key not in self.claims and (entry is None or self.stale)
+        if claimed:
+            self.claims.add(key)
+        await self.answering.wait()
         return cache_service_pb2.LookupResponse(
-            key=key, entry=self.entries.get(key) if request.read else None
+            key=key, entry=entry, claimed=claimed, stale=self.stale and entry is not None
         )
 
+    async def Release(self, request: Any, context: Any) -> cache_service_pb2.ReleaseResponse:
+        await self._let_go(request.key)
+        return cache_service_pb2.ReleaseResponse()
+
+    async def Purge(self, request: Any, context: Any) -> cache_service_pb2.PurgeResponse:
+        self.entries.clear()
+        return cache_service_pb2.PurgeResponse()
+
+    async def keep(self, key: bytes, entry: cache_service_pb2.Entry) -> None:
+        """Keep an answer that somebody else fetched."""
+        self.entries[key] = entry
+        await self._let_go(key)
+
+    async def age(self, *, seconds: int) -> None:
+        """Wait for what is being stored, and let it all be older and past its time."""
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: bool(self.entries))
+        for entry in self.entries.values():
+            entry.store_time.seconds -= seconds
+        self.stale = True
+
+    async def _let_go(self, key: bytes) -> None:
+        self.claims.discard(key)
+        async with self._changed:
+            self._changed.notify_all()
+
     async def Store(self, request: Any, context: Any) -> cache_service_pb2.StoreResponse:
+        if self.refuses is not None:
+            raise self.refuses
+        request.entry.store_time.GetCurrentTime()
         self.entries[request.key] = request.entry
         self.ttls.append(request.ttl.seconds)
+        await self._let_go(request.key)
         return cache_service_pb2.StoreResponse(stored=True)
 
 
@@ -165,16 +283,18 @@ class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
         reads: How many pieces of an upload are read before the answer begins; None for all.
         models: What is listed for each provider; others list one, called `m`.
         silent: Providers that never list anything.
+        reshaped: The other form of every answer; None: there is none.
     """
 
     def __init__(self) -> None:
+        self.reshaped: bytes | None = None
         self.uploaded: list[list[bytes]] = []
         self.reads: int | None = None
         self.received = asyncio.Event()
         self.models: dict[str, list[provider_service_pb2.Model]] = {}
         self.silent: set[str] = set()
         self.script: Sequence[Part | GatewayError | Callable[[], Any]] = ()
-        self.earlier: list[Sequence[Part | GatewayError]] = []
+        self.earlier: list[Sequence[Part | GatewayError | Callable[[], Any]]] = []
         self.requests: list[provider_service_pb2.InvokeRequest] = []
         self.closed = asyncio.Event()
 
@@ -211,6 +331,19 @@ class FakeProvider(provider_service_pb2_grpc.ProviderServiceServicer):
         finally:
             self.closed.set()
 
+    async def Connect(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[provider_service_pb2.ConnectResponse]:
+        raise GatewayError(Reason.UNSUPPORTED, "The fake has no sessions.")
+        yield
+
+    async def Reshape(self, request: Any, context: Any) -> provider_service_pb2.ReshapeResponse:
+        if self.reshaped is None:
+            raise GatewayError(Reason.UNSUPPORTED, "no other form")
+        return provider_service_pb2.ReshapeResponse(
+            body=self.reshaped, content_type="text/event-stream" if request.stream else "application/json"
+        )
+
     async def ListModels(self, request: Any, context: Any) -> provider_service_pb2.ListModelsResponse:
         if request.provider == "anthropic":
             raise GatewayError(Reason.UPSTREAM_UNREACHABLE, "away")
@@ -230,6 +363,7 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
     def __init__(self) -> None:
         self.entries: dict[str, log_entry_pb2.LogEntry] = {}
         self.recorded = asyncio.Event()
+        self.recording = asyncio.Condition()
 
     async def Record(self, request_iterator: Any, context: Any) -> ledger_service_pb2.RecordResponse:
         count = 0
@@ -238,6 +372,8 @@ class FakeLedger(ledger_service_pb2_grpc.LedgerServiceServicer):
                 count += 1
                 self.entries.setdefault(entry.id, entry)
         self.recorded.set()
+        async with self.recording:
+            self.recording.notify_all()
         return ledger_service_pb2.RecordResponse(recorded_count=count)
 
     async def List(self, request: Any, context: Any) -> ledger_service_pb2.ListResponse:
@@ -288,6 +424,20 @@ class Peers:
         (entry,) = self.ledger.entries.values()
         return entry
 
+    async def entries(self, count: int) -> list[log_entry_pb2.LogEntry]:
+        """Wait for so many log entries, and give them in the order in which their requests began."""
+        async with asyncio.timeout(5), self.ledger.recording:
+            await self.ledger.recording.wait_for(lambda: len(self.ledger.entries) >= count)
+        return [entry for _, entry in sorted(self.ledger.entries.items())]
+
+    async def settlements(self, count: int) -> list[router_service_pb2.Settlement]:
+        """Wait for so many settlements, and give them in the order of their reservations."""
+        async with asyncio.timeout(5), self.router.settling:
+            await self.router.settling.wait_for(lambda: len(self.router.settled) >= count)
+        return [
+            self.router.settled[each.id] for each in self.router.reserved if each.id in self.router.settled
+        ]
+
     def bindings(self) -> dict[str, tuple[str, Any, object]]:
         """Give the fakes with what registers them."""
         registered = {
@@ -308,16 +458,20 @@ class Peers:
 
 
 @asynccontextmanager
-async def edge_between(tmp_path: Path, *, over_grpc: bool = False, **settings: str) -> AsyncIterator[Peers]:
+async def edge_between(
+    tmp_path: Path, *, over_grpc: bool = False, provider: Any = None, **settings: str
+) -> AsyncIterator[Peers]:
     """
     Run an edge over HTTP on an ephemeral port, with fakes behind it.
 
     Args:
         tmp_path: Data directory.
         over_grpc: Whether the providers are reached over gRPC, as in a process of their own.
+        provider: The provider service, instead of the fake.
         **settings: Further settings, without `HEADRACE_` and in lower case.
     """
     peers = Peers()
+    peers.provider = provider or peers.provider
     port = free_port()
     env = {
         "HEADRACE_DATA_DIR": str(tmp_path),
@@ -361,7 +515,9 @@ async def edge_between(tmp_path: Path, *, over_grpc: bool = False, **settings: s
         await service.start()
         stack.push_async_callback(service.drain, 1.0)
         peers.base = f"http://127.0.0.1:{port}"
-        peers.client = await stack.enter_async_context(aiohttp.ClientSession(peers.base))
+        peers.client = await stack.enter_async_context(
+            aiohttp.ClientSession(peers.base, connector=aiohttp.TCPConnector(limit=0))
+        )
         peers.runtime = runtime
         peers.service = service
         peers.drain = service.drain

@@ -29,6 +29,8 @@ from services.providers.fetch import MediaFetcher
 from services.providers.key_pool import KeyPools
 from services.providers.models import ModelLists
 from services.providers.payer import Payer
+from services.providers.realtime.dial import Dialer
+from services.providers.realtime.opening import Opener
 from services.providers.registry import PROVIDERS
 from services.providers.sending import Sender
 from services.providers.server import ProviderServicer
@@ -260,22 +262,25 @@ async def provider_harness(
         )
         for slug, row in rows.items()
     }
+    payer = payer or Payer(None, KeyPools(SystemClock()), lambda _, __: None)
+    dialer = Dialer(upstream, settings)
     try:
         yield ProviderHarness(
             servicer=ProviderServicer(
                 adapters=adapters,
                 custom=CustomAdapters(settings),
-                sender=Sender(
-                    payer or Payer(None, KeyPools(SystemClock()), lambda _, __: None), upstream, telemetry
-                ),
+                sender=Sender(payer, upstream, telemetry),
+                opener=Opener(payer, dialer, telemetry),
                 timeouts=timeouts,
                 models=ModelLists(upstream, timeouts, reuse_s=60.0, clock=SystemClock()),
                 prices=PriceTable(),
                 clock=SystemClock(),
                 telemetry=telemetry,
+                session_idle_s=settings.realtime_idle_timeout_s,
                 log=structlog.get_logger(),
             ),
             registry=registry,
         )
     finally:
+        await dialer.close()
         await upstream.close()

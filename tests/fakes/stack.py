@@ -147,6 +147,11 @@ class Stack:
             **self.setup.env,
         }
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def is_ready(self) -> bool:
         """Ask the public port whether every service answers."""
         try:

@@ -37,6 +37,12 @@ A directive is `key` or `key=value`; `%20`-style escapes are decoded in values.
     html            the error body is an HTML page
     redirect=URL    307 to URL
 
+    first=N         only the first N requests with this body meet what goes wrong
+    down=MS         likewise for those that come in every other stretch of so many milliseconds, the first one
+    flap=N          likewise every other N requests, the first N failing
+    prefill=refuse  400 when the last message is the assistant's; `prefill=go-on`: the answer goes on there
+    otherwise=…     with `prefill=go-on`: the text for those who do not ask for that
+
     slow=MS         wait before the response headers
     slow-body=MS    headers at once, then wait before the first byte of the body
     silent          never answer; `silent=body`: headers, then nothing
@@ -74,7 +80,7 @@ import base64
 import contextlib
 import re
 import zlib
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
@@ -100,6 +106,14 @@ _ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: 
     500: "api_error",
     529: "overloaded_error",
 }
+# What goes wrong, as opposed to what is answered.
+_FAULTS = frozenset(
+    {
+        "cut", "end", "error", "error-after", "first-error", "html", "keep-alive-only", "malformed",
+        "no-done", "redirect", "reset", "retry-after", "retry-after-ms", "silent", "slow", "slow-body",
+        "stall", "status",
+    }
+)  # fmt: skip
 _IN_MODEL = re.compile(rb'"model": ?"[^"]*\+')
 _OVERLOADED = b"Overloaded."
 _KEYS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "xi-api-key", "x-amz-security-token")
@@ -142,6 +156,8 @@ class FakeUpstream:
         self.defaults: Directives = {key.replace("_", "-"): value for key, value in defaults.items()}
         self.script: deque[Directives] = deque()
         self.journal: list[Received] = []
+        self._met: Counter[bytes] = Counter()
+        self._began_ms = 0.0
         self._port = port
         self._arrived = asyncio.Condition()
         self._runner: web.AppRunner | None = None
@@ -157,6 +173,7 @@ class FakeUpstream:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=1024, ssl_context=self._tls)
         await site.start()
+        self._began_ms = asyncio.get_running_loop().time() * 1000
         host, port = self._runner.addresses[0][:2]
         self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         return self
@@ -194,6 +211,7 @@ class FakeUpstream:
         if self.script:
             directives |= self.script.popleft()
         directives |= _from_model(body) | _parse(request.headers.get("x-fake", ""), separator=";")
+        directives = self._faults_in_turn(directives, body)
         received = Received(
             method=request.method,
             path=raw_path,
@@ -207,6 +225,24 @@ class FakeUpstream:
             self.journal.append(received)
             self._arrived.notify_all()
         return received
+
+    def _faults_in_turn(self, directives: Directives, body: bytes) -> Directives:
+        """Leave out what goes wrong where it is not this request's turn."""
+        if "down" in directives:
+            stretch = int(asyncio.get_running_loop().time() * 1000 - self._began_ms) // int(
+                directives["down"]
+            )
+            meets = stretch % 2 == 0
+            return directives if meets else {k: v for k, v in directives.items() if k not in _FAULTS}
+        if not ("first" in directives or "flap" in directives):
+            return directives
+        before = self._met[body]
+        self._met[body] += 1
+        if "first" in directives:
+            meets = before < int(directives["first"])
+        else:
+            meets = before // int(directives["flap"]) % 2 == 0
+        return directives if meets else {k: v for k, v in directives.items() if k not in _FAULTS}
 
 
 def is_steered(body: bytes) -> bool:
@@ -253,6 +289,8 @@ async def _answer(request: web.Request, received: Received) -> web.StreamRespons
         return web.Response(body=binary(int(steer["binary"])), content_type="audio/mpeg")
     names = frozenset(received.header_names())
     wire = wire_of(received.path, names, _json_object(received.body), steer)
+    if steer.get("prefill") == "refuse" and shapes.begun(_json_object(received.body)):
+        steer = {**steer, "status": "400", "message": "The last message must be the user's."}
     if "status" in steer:
         return _error(steer, wire)
     if wire.events is not None:

@@ -75,7 +75,28 @@ def stream_events(kind: str, request: Json, steer: Steer) -> list[Event]:
     return _chat_events(request, steer) if kind == "chat/completions" else _completion_events(request, steer)
 
 
+def begun(request: Json) -> str:
+    """Return the words of the assistant's that a request wants to be gone on from; empty for none."""
+    messages = request.get("messages") or [{}]
+    last = messages[-1] if isinstance(messages, list) else {}
+    if not isinstance(last, dict) or last.get("role") != "assistant":
+        return ""
+    content = last.get("content") or ""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
 def answer_text(request: Json, steer: Steer) -> str:
+    """Return the words of the answer, or those after what the request wants to be gone on from."""
+    whole = _whole_text(request, steer)
+    if steer.get("prefill") != "go-on":
+        return whole
+    start = begun(request)
+    if start and whole.startswith(start):
+        return whole[len(start) :]
+    return steer.get("otherwise", whole)
+
+
+def _whole_text(request: Json, steer: Steer) -> str:
     if "words" in steer:
         return " ".join(f"w{index}" for index in range(int(steer["words"])))
     if "echo" in steer:
@@ -269,6 +290,8 @@ def steered(
 
 def _until(content: list[Event], count: int, flaws: Flaws) -> list[Event]:
     """Return the events up to and with the `count`-th delta."""
+    if count == 0:
+        return []
     deltas = [i for i, event in enumerate(content) if flaws.is_delta(event)]
     return content[: deltas[count - 1] + 1] if 0 < count <= len(deltas) else content
 

@@ -55,6 +55,18 @@ class _Cache(cache_service_pb2_grpc.CacheServiceServicer):
         """Forget it."""
         return cache_service_pb2.StoreResponse()
 
+    async def Release(
+        self, request: cache_service_pb2.ReleaseRequest, context: Any
+    ) -> cache_service_pb2.ReleaseResponse:
+        """Nothing was claimed."""
+        return cache_service_pb2.ReleaseResponse()
+
+    async def Purge(
+        self, request: cache_service_pb2.PurgeRequest, context: Any
+    ) -> cache_service_pb2.PurgeResponse:
+        """Nothing was kept."""
+        return cache_service_pb2.PurgeResponse()
+
 
 class _Scripted:
     """Does what the words say."""

@@ -107,11 +107,19 @@ async def test_accounts_are_made_listed_changed_and_deleted(client: _Client) -> 
     listed = await client.accounts.ListAccounts(account_pb2.ListAccountsRequest(), timeout=5)
     await client.delete("beta")
     left = await client.accounts.ListAccounts(account_pb2.ListAccountsRequest(), timeout=5)
+    request = account_pb2.ListAccountsRequest(include_deleted=True)
+    ever = await client.accounts.ListAccounts(request, timeout=5)
 
     assert ("beta", "Beta Ltd", True) == (made.id, made.spec.name, made.spec.unified)
     assert (spec, found.account) == (changed.account.spec, changed.account)
     assert (["acme", "beta"], 2) == ([each.id for each in listed.accounts], listed.total_count)
     assert (["acme"], 1) == ([each.id for each in left.accounts], left.total_count)
+    assert [("acme", False), ("beta", True)] == [
+        (each.id, each.HasField("delete_time")) for each in ever.accounts
+    ]
+    assert 2 == ever.total_count
+    # The environment is for the account of the installation itself; nothing else is set up.
+    assert [["env"], []] == [list(each.reference_kinds) for each in listed.accounts]
 
 
 async def test_what_cannot_be_done_to_accounts(client: _Client) -> None:

@@ -126,9 +126,9 @@ async def test_too_large_an_answer_is_not_stored(cache: CacheServiceAsyncStub) -
     ("request_", "param"),
     [
         (_store(b"short"), "key"),
-        (_store(b"k" * 32, ttl_s=59), "ttl"),
-        (_store(b"k" * 32, ttl_s=30 * 86_400 + 1), "ttl"),
-        (pb.StoreRequest(key=b"k" * 32, ttl=duration_pb2.Duration(seconds=60)), "entry"),
+        (_store(bytes(64), ttl_s=59), "ttl"),
+        (_store(bytes(64), ttl_s=30 * 86_400 + 1), "ttl"),
+        (pb.StoreRequest(key=bytes(64), ttl=duration_pb2.Duration(seconds=60)), "entry"),
     ],
     ids=["not a key", "too short", "too long", "no entry"],
 )

@@ -148,14 +148,17 @@ async def test_another_address_of_an_accounts_provider_is_another_question(peers
         ("elevenlabs/v1/text-to-speech/v/stream", "audio/mpeg"),
     ],
 )
-async def test_native_streams_are_not_cached(peers: Peers, path: str, content_type: str) -> None:
+async def test_native_streams_are_replayed(peers: Peers, path: str, content_type: str) -> None:
     """That a stream was asked for may stand in the path; the log says so too."""
     peers.provider.script = [head(200, content_type), chunk(b"a"), chunk(b"b"), tail()]
-    async with peers.client.post(f"{NATIVE}/{path}", data=b"{}", headers=CACHED) as answer:
-        assert b"ab" == await answer.read()
-    entry = await peers.entry()
+    for expected in ("MISS", "HIT"):
+        async with peers.client.post(f"{NATIVE}/{path}", data=b"{}", headers=CACHED) as answer:
+            assert (b"ab", expected) == (await answer.read(), answer.headers["cf-aig-cache-status"])
+            assert content_type == answer.headers["content-type"]
+    entries = await peers.entries(2)
 
-    assert ([], True) == (peers.cache.looked_up, entry.streamed)
+    assert [(True, False), (True, True)] == [(entry.streamed, entry.cached) for entry in entries]
+    assert 1 == len(peers.provider.requests)
 
 
 async def test_notes_of_a_translation_are_kept_with_the_answer(peers: Peers) -> None:

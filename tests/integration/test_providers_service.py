@@ -8,8 +8,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
+from headrace.common.v1 import http_pb2
 from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from kit.config import ConfigError
@@ -217,3 +219,30 @@ async def test_the_local_model(upstream: FakeUpstream, tmp_path: Path) -> None:
     assert text.endswith(b"data: [DONE]\n\n")
     assert 0 < parts[-1].tail.usage.output_tokens <= 8
     assert not parts[-1].tail.HasField("failure")
+
+
+async def test_an_answer_in_its_other_form(stub: Any) -> None:
+    """A kept answer becomes a stream and one piece again, and no provider is asked."""
+    asked = chat_request("openai", "m")
+    (whole,) = await _parts(stub.Invoke(asked))
+    dialect = http_pb2.DIALECT_OPENAI_CHAT
+    stream = await stub.Reshape(
+        pb.ReshapeRequest(dialect=dialect, body=whole.chunk.data, stream=True, request=asked.body)
+    )
+    again = await stub.Reshape(pb.ReshapeRequest(dialect=dialect, body=stream.body, request=asked.body))
+
+    assert ("text/event-stream", "application/json") == (stream.content_type, again.content_type)
+    assert stream.body.endswith(b"data: [DONE]\n\n")
+    first, second = orjson.loads(whole.chunk.data), orjson.loads(again.body)
+    assert first["choices"][0]["message"]["content"] == second["choices"][0]["message"]["content"]
+
+
+async def test_an_answer_without_another_form(stub: Any) -> None:
+    """What cannot be read has none."""
+    request = pb.ReshapeRequest(
+        dialect=http_pb2.DIALECT_OPENAI_CHAT, body=b"<html>", stream=True, request=b"{}"
+    )
+    with pytest.raises(GatewayError) as caught:
+        await stub.Reshape(request)
+
+    assert Reason.UNSUPPORTED == caught.value.reason

@@ -164,6 +164,7 @@ async def test_providers_are_listed(router: OneService) -> None:
 
     assert (["b"], 3) == ([found.slug for found in some.providers], some.total_count)
     assert (["a", "c"], 2) == ([found.slug for found in enabled.providers], enabled.total_count)
+    assert [["custom-ops-llm"]] * 2 == [list(found.operator_providers) for found in (some, enabled)]
 
 
 @pytest.mark.parametrize(

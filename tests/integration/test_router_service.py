@@ -154,7 +154,7 @@ async def test_accounts_do_not_share_gateways(router: OneService) -> None:
         ),
         (
             {"requested_model": "dynamic/support"},
-            Reason.NOT_FOUND,
+            Reason.ALL_STEPS_FAILED,
             {"resource": "route", "id": "support", "param": "model"},
         ),
         ({"provider": "openai"}, Reason.INVALID_REQUEST, {"param": "provider"}),

@@ -21,7 +21,8 @@ def test_every_route_is_documented() -> None:
     paths = [f"`/v1/{endpoint}`" for endpoint in routes._COMPAT]
     paths += [f"`{call}`" for call in routes._GEMINI]
     paths += [f"`/{path}`" for path in routes._OPERATIONS]
-    paths += ["`/client/v4/{path}`", f"`{_ACCOUNT}/compat/…`", f"`{_ACCOUNT}/{{provider}}/{{path}}`"]
+    paths += [f"`{_ACCOUNT}`", f"`{_ACCOUNT}/compat/…`", f"`{_ACCOUNT}/{{provider}}/{{path}}`"]
+    paths += ["`/client/v4/{path}`"]
 
     assert [] == [path for path in paths if path not in documented()]
 

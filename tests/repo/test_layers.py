@@ -22,6 +22,7 @@ PURE = {
     "kit.account",
     "kit.clock",
     "kit.errors",
+    "kit.json_edit",
     "kit.moment",
     "kit.secret",
     "kit.sse",
@@ -33,6 +34,7 @@ PURE_PACKAGES = (
     "services.ledger.core",
     "services.router.core",
     "services.providers.dialects",
+    "services.edge.splice",
 )
 
 

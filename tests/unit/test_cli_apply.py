@@ -128,6 +128,25 @@ class TestApply:
         assert "  ~ gateway production\n      cache_ttl: 300 → 60\n" in result.stdout
         assert "~ elements.m.properties.model: gpt-4o-mini → gpt-4o" in result.stdout
 
+    def test_the_gateway_that_makes_itself(self, management: FakeManagement, files: Files) -> None:
+        """It is replaced even when it is not there yet: it may come to be at any moment."""
+        files.apply(WHOLE.replace("production", "default"))
+
+        assert [("PUT", "accounts/local/ai-gateway/gateways/default")] == [
+            (method, path)
+            for method, path, _ in management.changes
+            if path.endswith("local/ai-gateway/gateways/default")
+        ]
+        assert "Nothing to change." in files.apply(WHOLE.replace("production", "default")).stdout
+
+    def test_limits_of_rates(self, management: FakeManagement, files: Files) -> None:
+        """They are compared as they are kept, with what they leave out filled in."""
+        limits = "rate_limits: {enabled: true, rules: [{limitType: tokens, limit: 10, window: 60}]}"
+        text = WHOLE.replace("cache_ttl: 300", limits)
+        files.apply(text)
+
+        assert "Nothing to change." in files.apply(text).stdout
+
     def test_what_is_left_out_has_its_default(self, management: FakeManagement, files: Files) -> None:
         """A gateway is what the file says, and nothing of what it was."""
         files.apply(WHOLE)
@@ -328,6 +347,32 @@ class TestMistakes:
         assert told, result.stderr
         assert text in " ".join(told)
         assert "nothing was changed" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("target", "text"),
+        [("headrace.yaml", "is one of these files"), ("key.txt", "a key is read from"), ("link", "a key is")],
+    )
+    def test_a_token_in_the_place_of_what_is_read(
+        self, management: FakeManagement, files: Files, target: str, text: str
+    ) -> None:
+        """A new token never takes the place of the file itself, or of a key, whatever they are called."""
+        (files.directory / "key.txt").write_text("sk-1")
+        (files.directory / "link").symlink_to(files.directory / "key.txt")
+        whole = WHOLE.replace("{env: OPENAI_KEY}", "{file: ./key.txt}").replace("app.token", target)
+        result = files.apply(whole)
+
+        assert (2, []) == (result.exit_code, management.changes)
+        assert f"{files.path}:36:19: accounts.0.tokens.0.write_to: " in result.stderr
+        assert text in result.stderr
+
+    def test_the_same_place_in_two_files(self, management: FakeManagement, files: Files) -> None:
+        """Tokens of two files do not take each other's place either."""
+        other = files.directory / "other.yaml"
+        other.write_text("version: 1\naccounts: [{tokens: [{name: b, write_to: app.token}]}]\n")
+        result = files.apply(WHOLE, "-f", str(other))
+
+        assert (2, []) == (result.exit_code, management.changes)
+        assert f"{other}:2:42: accounts.0.tokens.0.write_to: another token is written to" in result.stderr
 
     def test_nothing_is_even_asked(self, management: FakeManagement, files: Files) -> None:
         """A mistake that the file shows by itself is told without a single call."""

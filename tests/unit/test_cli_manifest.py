@@ -62,6 +62,25 @@ class TestYaml:
         assert ["f:4:10", "f:1:11", "f:2:1"] == [str(place) for place in places]
         assert "f:3:3" == str(document.mark(("c", "nothing", 3)))
 
+    def test_places_of_what_is_said_over_what_is_merged(self) -> None:
+        """What an object says itself has its own place, wherever the merge stands and whatever lies below."""
+        text = "a: &x {b: 1, c: {k: 1, l: 2}}\nd:\n  <<: *x\n  b: 2\n  c: {k: 5}\ne:\n  b: 3\n  <<: *x\n"
+        document = read_yaml(text, "f")
+
+        assert ({"b": 2, "c": {"k": 5}}, 3) == (document.value["d"], document.value["e"]["b"])
+        assert ["f:4:6", "f:5:10", "f:5:6", "f:7:6", "f:1:21"] == [
+            str(document.mark(path))
+            for path in (("d", "b"), ("d", "c", "k"), ("d", "c", "l"), ("e", "b"), ("e", "c", "k"))
+        ]
+        assert "f:4:3" == str(document.mark(("d", "b"), key=True))
+
+    def test_of_several_merges_the_first_counts(self) -> None:
+        """As the specification of `<<` has it."""
+        document = read_yaml("a: {<<: [{b: 1}, {b: 2, c: 3}]}", "f")
+
+        assert {"a": {"b": 1, "c": 3}} == document.value
+        assert "f:1:14" == str(document.mark(("a", "b")))
+
     @pytest.mark.parametrize(
         ("text", "told"),
         [
@@ -87,6 +106,13 @@ class TestYaml:
         """A few lines that stand for very many values are refused, and soon."""
         rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
         rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+        with pytest.raises(YamlError, match="more than"):
+            read_yaml("\n".join(rows), "f")
+
+    def test_merges_do_not_grow_without_bound(self) -> None:
+        """Neither do merges of merges, which add nothing."""
+        rows = ["a0: &a0 {x: 1}"]
+        rows += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
         with pytest.raises(YamlError, match="more than"):
             read_yaml("\n".join(rows), "f")
 
@@ -204,3 +230,72 @@ class TestWatch:
         assert 500 == management.kept("local/ai-gateway/gateways")[0]["cache_ttl"]
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+
+    async def test_tries_again(self, management: FakeManagement, tmp_path: Path) -> None:
+        """A service that is away is asked again until it is back, and that it is away is said once."""
+        path, said, left, answer = tmp_path / "headrace.yaml", asyncio.Queue[str](), [3], management.answer
+        path.write_text("version: 1\naccounts: [{gateways: [{id: a}]}]\n")
+
+        def away(method: str, path: str, body: Any, query: Any) -> Any:
+            if method == "POST" and left[0]:
+                left[0] -= 1
+                return 503, [{"code": 2008, "message": "router is away"}]
+            return answer(method, path, body, query)
+
+        management.answer = away  # type: ignore[method-assign]  # comes back by itself
+        watch = self.watch(management, path, said)
+        first = await self.next_of(said, "changes are made")
+        await self.next_of(said, "the files are applied")
+        management.refuse["PUT accounts/local/ai-gateway/gateways"] = (400, "no such luck", [])
+        path.write_text("version: 1\naccounts: [{gateways: [{id: a, cache_ttl: 90}]}]\n")
+        refused = await self.next_of(said, "no such luck")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+        assert "0 of 1 changes are made; gateway a is not: router is away It is tried again." == first
+        assert "0 of 1 changes are made; gateway a is not: no such luck" == refused
+        assert (0, 1) == (left[0], sum("router is away" in each for each in self.heard))
+
+    async def test_watches_keys(self, management: FakeManagement, tmp_path: Path) -> None:
+        """A key that a file of its own holds is sent when that file changes, or comes to be."""
+        path, key, said = tmp_path / "headrace.yaml", tmp_path / "key", asyncio.Queue[str]()
+        path.write_text(
+            "version: 1\naccounts: [{gateways: [{id: a, keys: [{provider: openai, secret: {file: key}}]}]}]\n"
+        )
+        watch = self.watch(management, path, said)
+        await self.next_of(said, "nothing was changed")
+        for text in ("sk-first-0123456789", "sk-other-0123456789"):
+            made = tmp_path / "new"
+            made.write_text(text)
+            made.replace(key)
+            await self.next_of(said, "the files are applied")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+        sent = [body["secret"] for _, path, body in management.changes if "provider_configs" in path]
+        assert ["sk-first-0123456789", "sk-other-0123456789"] == sent
+        assert 2 == sum("the files are applied" in each for each in self.heard)
+
+    heard: list[str]
+
+    def watch(self, management: FakeManagement, path: Path, said: asyncio.Queue[str]) -> asyncio.Task[None]:
+        """Begin to watch a file."""
+        self.heard = []
+        loop = asyncio.get_running_loop()
+        api = Api(management.url, Secret("hr_x"), sleep=lambda _: None)
+
+        def say(text: str) -> None:
+            self.heard.append(text)
+            loop.call_soon_threadsafe(said.put_nowait, text)
+
+        def connect() -> Session:
+            return Session(api=api, account="local", own_account="local")
+
+        return asyncio.create_task(Watch([path], connect, Options(account="local"), say, poll_s=0.01).run())
+
+    async def next_of(self, said: asyncio.Queue[str], part: str) -> str:
+        """Wait until something is said."""
+        async with asyncio.timeout(20):
+            while part not in (text := await said.get()):
+                pass
+        return text

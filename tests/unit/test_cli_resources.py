@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from cli import account_command
 from cli.__main__ import app
 from cli.api import USER_AGENT, Api, ApiError
 from cli.gateway_fields import FIELDS, NEW
@@ -171,7 +172,7 @@ class TestGateway:
 
     def test_options_are_the_fields(self) -> None:
         """Every field of the API that is not an object has an option, of its type."""
-        documents = {"dlp", "guardrails", "otel", "spend_limits", "stripe"}
+        documents = {"dlp", "guardrails", "otel", "rate_limits", "spend_limits", "stripe"}
         read_only = {
             "id",
             "is_default",
@@ -371,11 +372,65 @@ class TestProvider:
         done("provider", "delete", "acme", "--yes")
         assert [] == management.kept("local/ai-gateway/custom-providers")
 
+    def test_health(self, management: FakeManagement) -> None:
+        """What is known is a line for each model and key."""
+        known = {
+            "provider": "openai", "model": "gpt", "key": "", "shared": True, "circuit": "half_open",
+            "retry_after_ms": None, "success_rate": 0.25, "first_byte_ms": 310, "weight": 1.0,
+            "successes": 1, "failures": 3, "refusals": 0,
+        }  # fmt: skip
+        unknown = dict.fromkeys(("success_rate", "first_byte_ms"))
+        key = {
+            **known,
+            "model": "",
+            "key": "id-7",
+            "shared": False,
+            "circuit": "open",
+            "retry_after_ms": 4600,
+        }
+        management.things["accounts/local/ai-gateway/providers/health"] = [known, {**key, **unknown}]
+        lines = done("provider", "health", "--provider", "openai").splitlines()
+
+        assert ["openai", "gpt", "-", "operator", "half", "open", "25%", "310", "ms"] == lines[1].split()[:9]
+        assert ["openai", "-", "id-7", "account", "open", "for", "5", "s", "-", "-"] == lines[2].split()[:10]
+        assert ["openai"] == management.queries[-1]["provider"]
+
+
+class TestCache:
+    """`headrace cache`."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "path", "query"),
+        [
+            ((), "local/ai-gateway", {}),
+            (("--provider", "openai"), "local/ai-gateway", {"provider": ["openai"]}),
+            (("prod",), "local/ai-gateway/gateways/prod", {}),
+            (("prod", "--key", "mine"), "local/ai-gateway/gateways/prod", {"key": ["mine"]}),
+        ],
+    )
+    def test_purge(
+        self, management: FakeManagement, arguments: tuple[str, ...], path: str, query: dict[str, list[str]]
+    ) -> None:
+        """It forgets what is named, of a gateway or of all."""
+        management.things[f"accounts/{path}"] = [{"id": "cache"}]
+        done("cache", "purge", *arguments, "--yes")
+
+        assert ("DELETE", query) == (management.requests[-1][0], management.queries[-1])
+        assert [] == management.kept(path)
+
+    @pytest.mark.parametrize("arguments", [("--key", "k"), ("prod", "--key", "k", "--provider", "openai")])
+    def test_a_purge_that_makes_no_sense(
+        self, management: FakeManagement, arguments: tuple[str, ...]
+    ) -> None:
+        """Nothing is sent."""
+        assert 2 == headrace("cache", "purge", *arguments).exit_code
+        assert [] == management.requests
+
 
 class TestAccount:
     """`headrace account`."""
 
-    def test_life_of_an_account(self, management: FakeManagement) -> None:
+    def test_life_of_an_account(self, management: FakeManagement, monkeypatch: pytest.MonkeyPatch) -> None:
         """What is not named stays: the name, when only a switch is."""
         done("account", "create", "team-a", "--name", "Team A")
         done("account", "update", "team-a", "--unified")
@@ -383,7 +438,11 @@ class TestAccount:
         assert {"name": "Team A", "unified": True} == management.changes[-1][2]
         assert "Team A" in done("account", "list")
 
+        asked: list[str] = []
+        monkeypatch.setattr(account_command, "confirm", lambda question, **_: asked.append(question))
         done("account", "delete", "team-a", "--yes")
+        lost = ("gateways", "routes", "keys", "custom providers", "tokens")
+        assert [] == [what for what in lost if what not in asked[0]]
         assert ["local"] == [each["id"] for each in management.things["accounts"]]
 
 
@@ -449,6 +508,20 @@ class TestToken:
         assert f"accounts/local/tokens/{public_part(secret)}" == path
         assert ("ci", "disabled") == (body["name"], body["status"])
         assert {"gateways": ["prod"], "providers": [], "models": []} == body["restrictions"]
+
+    def test_update_takes_times_away(self, management: FakeManagement) -> None:
+        """An empty text means that there is no such time; what is not named stays."""
+        start, name = "2026-01-01T00:00:00Z", "ci"
+        secret = done("token", "create", "--name", name, "--expires-in", "30d", "--not-before", start).strip()
+        done("token", "update", secret, "--expires-in", "")
+        first = management.changes[-1][2]
+        done("token", "update", secret, "--not-before", "")
+        second = management.changes[-1][2]
+        nothing = headrace("token", "update", secret, "--expires-in", "")
+
+        assert (None, start, name) == (first["expires_on"], first["not_before"], first["name"])
+        assert (None, None) == (second["expires_on"], second["not_before"])
+        assert (2, True) == (nothing.exit_code, "nothing to change" in nothing.stderr)
 
     def test_list_roll_revoke_verify(self, management: FakeManagement) -> None:
         """Lists never hold secrets; a token is named by its id or by itself."""

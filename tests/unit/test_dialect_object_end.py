@@ -23,10 +23,10 @@ from services.providers.dialects.neutral.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from services.providers.dialects.neutral.fold import folded
 from services.providers.dialects.neutral.object_end import ObjectEnd
 from services.providers.dialects.neutral.restore import Restore, RestoredEvents
 from services.providers.dialects.neutral.sides import AnswerContext
-from tests.fakes.neutral_fold import folded
 
 if TYPE_CHECKING:
     from services.providers.dialects.neutral.events import Event

@@ -31,13 +31,13 @@ from services.providers.dialects.neutral.events import (
     ToolCallStarted,
     UsageReport,
 )
+from services.providers.dialects.neutral.fold import folded
 from services.providers.dialects.neutral.notes import Notes
 from services.providers.dialects.neutral.sides import AnswerContext, InBandError
 from services.providers.dialects.openai_responses.client_side import CLIENT
 from services.providers.dialects.openai_responses.target_side import responses_target
 from services.providers.dialects.usage import UsageCounts
 from tests.fakes.neutral_answers import answers, batches
-from tests.fakes.neutral_fold import folded
 from tests.fakes.odd_json import bent
 
 if TYPE_CHECKING:

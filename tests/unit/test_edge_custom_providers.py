@@ -36,8 +36,11 @@ async def _change(
     async def has_keys(account_id: str, provider: str) -> bool:
         return provider in stored
 
+    async def forget(account_id: str, *, provider: str) -> None:
+        assert asked, "kept answers are forgotten once the change is made"
+
     stub = SimpleNamespace(UpdateCustomProvider=update, GetCustomProvider=get)
-    peers = SimpleNamespace(custom_providers=stub, timeout_s=1, has_keys=has_keys)
+    peers = SimpleNamespace(custom_providers=stub, timeout_s=1, has_keys=has_keys, forget=forget)
     resource = CustomProviders(cast("Peers", peers))
     (handler,) = (each.handler for each in resource.operations() if each.method == "PATCH")
     await handler(

@@ -360,6 +360,24 @@ async def test_accounts_that_are_seen() -> None:
     } == seen  # fmt: skip
 
 
+async def test_deleted_accounts_are_shown_to_operators() -> None:
+    """With when they were deleted, in the same order as all; nobody else is told of them."""
+    there = peers()
+    rows = Accounts(there.typed).operations()
+    await run(rows, "DELETE", "/accounts/{account_id}", by=OPERATORS, account_id="acme")
+    asked = {"include_deleted": "true", "direction": "desc"}
+    listed = await run(rows, "GET", "/accounts", by=OPERATORS, query=asked)
+    usual = await run(rows, "GET", "/accounts", by=OPERATORS)
+    with pytest.raises(GatewayError) as caught:
+        await run(rows, "GET", "/accounts", by=ANN, query=asked)
+
+    assert [("other", None), ("home", None), ("acme", "1970-01-01T00:00:01.000Z")] == [
+        (each["id"], each.get("deleted_at")) for each in listed.items
+    ]
+    assert (3, ["home", "other"]) == (listed.total, names(usual))
+    assert Reason.PERMISSION_DENIED is caught.value.reason
+
+
 async def test_accounts_are_made_by_operators() -> None:
     """With an id or without; a new name leaves `unified` as it was."""
     narrowed = token("narrowed", OPERATOR, gateway_ids=["a"])
@@ -392,5 +410,5 @@ async def test_an_account_is_deleted_with_what_router_has_of_it() -> None:
         await run(rows, "DELETE", "/accounts/{account_id}", by=OPERATORS, account_id="home")
 
     assert {"id": "acme"} == answer
-    assert ["gateway a", "gateway b", "provider p", "account", "gateway late"] == there.steps
+    assert ["gateway a", "gateway b", "provider p", "account", "gateway late", "answers acme"] == there.steps
     assert Reason.CONFLICT == caught.value.reason

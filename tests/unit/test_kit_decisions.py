@@ -192,6 +192,7 @@ async def test_missing_nothing_leaves_flights_alone(here: World) -> None:
 
 REFUSALS = {
     Reason.ALIAS_NOT_FOUND,
+    Reason.ALL_STEPS_FAILED,
     Reason.BAD_CHAT_FORMAT,
     Reason.CALLER_NOT_ALLOWED,
     Reason.CREDENTIAL_MISSING,
@@ -352,3 +353,14 @@ async def test_purged_once_its_grace_is_over() -> None:
     world.now_s += 60
     world.cache.purge()
     assert 1 == len(world.cache)
+
+
+async def test_what_may_not_be_reused_is_for_one_alone() -> None:
+    """Whoever waited beside the one that asked gets an answer of their own: it may be drawn, or counted."""
+    world = World(reuse_s=0)
+    world.gate = asyncio.Event()
+    waiting = [asyncio.create_task(world.get()) for _ in range(5)]
+    await asyncio.sleep(0)
+    world.gate.set()
+
+    assert 5 == len(set(await asyncio.gather(*waiting)))

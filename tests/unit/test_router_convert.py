@@ -94,6 +94,13 @@ SETTINGS = st.builds(
     wholesale=st.one_of(st.none(), st.booleans()),
     workers_ai_billing_mode=st.sampled_from(["postpaid", "unified"]),
     store_id=st.text("a1.:/_-", max_size=20),
+    stream_failover=st.booleans(),
+    drain_timeout_ms=MILLISECONDS,
+    cache_stale_while_revalidate_s=st.integers(0, 2_592_000),
+    cache_stale_if_error_s=st.integers(0, 2_592_000),
+    cache_replay_paced=st.booleans(),
+    cache_no_sharing=st.booleans(),
+    idempotency_ttl_s=st.integers(0, 2_592_000),
 )
 
 
@@ -106,7 +113,7 @@ def test_settings_go_out_and_come_back(settings: GatewaySettings) -> None:
 def test_every_setting_of_the_contract_is_ours() -> None:
     """No field of the message is forgotten by the core, and none of the core by the message."""
     names = {field.name for field in gateway_pb2.GatewaySettings.DESCRIPTOR.fields}
-    ours = {field.name.removesuffix("_s") for field in fields(GatewaySettings)}
+    ours = {field.name.removesuffix("_s").removesuffix("_ms") for field in fields(GatewaySettings)}
     documents = {f"{field.name}_json" for field in fields(Documents)}
 
     assert names == ours | documents
@@ -165,6 +172,14 @@ TAKEN: list[tuple[str, Any, dict[str, Any]]] = [
     ("wholesale", True, {"wholesale": True}),
     ("workers_ai_billing_mode", "unified", {"workers_ai_billing_mode": "unified"}),
     ("store_id", "a" * 256, {"store_id": "a" * 256}),
+    ("stream_failover", True, {"stream_failover": True}),
+    ("drain_timeout", _duration(0.001), {"drain_timeout_ms": 1}),
+    ("drain_timeout", _duration(86_400), {"drain_timeout_ms": 86_400_000}),
+    ("cache_stale_while_revalidate", _duration(2_592_000), {"cache_stale_while_revalidate_s": 2_592_000}),
+    ("cache_stale_if_error", _duration(2_592_000), {"cache_stale_if_error_s": 2_592_000}),
+    ("cache_replay_paced", True, {"cache_replay_paced": True}),
+    ("cache_no_sharing", True, {"cache_no_sharing": True}),
+    ("idempotency_ttl", _duration(2_592_000), {"idempotency_ttl_s": 2_592_000}),
 ]  # fmt: skip
 
 
@@ -206,6 +221,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("workers_ai_billing_mode", {"workers_ai_billing_mode": "free"}),
     ("store_id", {"store_id": "a" * 257}),
     ("store_id", {"store_id": "a b"}),
+    ("drain_timeout", {"drain_timeout": _duration(0)}),
+    ("drain_timeout", {"drain_timeout": _duration(86_400.001)}),
+    ("cache_stale_while_revalidate", {"cache_stale_while_revalidate": _duration(2_592_001)}),
+    ("cache_stale_if_error", {"cache_stale_if_error": _duration(0.5)}),
+    ("idempotency_ttl", {"idempotency_ttl": _duration(-1)}),
 ]
 
 
@@ -250,7 +270,9 @@ def test_a_plan_says_only_what_is_acted_on(settings: GatewaySettings) -> None:
 
     assert said <= {
         "authentication", "cache_ttl", "collect_logs", "collect_payloads", "timeouts", "retry",
-        "on_disconnect", "strict_translation", "byok_only", "zdr",
+        "on_disconnect", "strict_translation", "byok_only", "zdr", "stream_failover", "drain_timeout",
+        "cache_stale_while_revalidate", "cache_stale_if_error", "cache_replay_paced", "cache_no_sharing",
+        "idempotency_ttl",
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from services.router.core.documents import Documents, checked_documents
 
 NAMES = [field.name for field in fields(Documents)]
 RULE = {"limitType": "cost", "limit": 5, "window": 60}
+RATE = {"limitType": "requests", "limit": 5, "window": 60}
 FULL_RULE = {
     "id": "r1",
     "enabled": False,
@@ -26,6 +27,7 @@ FULL_RULE = {
     "provider": {"mode": "filter", "values": []},
     "metadata": {"user": {"mode": "partition"}, "team": {"mode": "filter", "values": ["a"]}},
 }
+EACH = {name: {"mode": "partition"} for name in ("model", "provider", "token")}
 POLICY = {"id": "p", "enabled": True, "action": "FLAG", "check": ["REQUEST"], "profiles": ["x"]}
 TARGET = {"url": "https://otel.example/v1/traces", "headers": {"x-team": "blue"}}
 STRIPE = {"authorization": "stripe-key", "usage_events": [{"payload": "{}"}]}
@@ -54,6 +56,9 @@ SAME = [
     ("otel", [{**TARGET, "content_type": "protobuf", "authorization": "my-secret"}]),
     ("otel", [{"url": "http://collector:4318", "headers": {}, "content_type": "json"}] * 20),
     ("spend_limits", {"enabled": True, "rules": [FULL_RULE]}),
+    ("spend_limits", {"enabled": True, "rules": [{**FULL_RULE, **EACH, "mode": "hard"}]}),
+    ("rate_limits", {"enabled": True, "rules": [{**FULL_RULE, **EACH, "limitType": "tokens", "limit": 7}]}),
+    ("rate_limits", {"enabled": False, "rules": [{**FULL_RULE, "limitType": "requests", "limit": 10**12}]}),
     ("stripe", STRIPE),
     ("stripe", {"authorization": "store/a.b:c", "usage_events": []}),
     ("stripe", {"authorization": "f" * 32, "usage_events": [{"payload": "x" * 16_384}]}),
@@ -78,6 +83,9 @@ def test_what_is_left_out_or_null_is_not_set(name: str, text: str) -> None:
     [
         ("spend_limits", {}, {"enabled": False, "rules": []}),
         ("spend_limits", {"enabled": None, "rules": None}, {"enabled": False, "rules": []}),
+        ("rate_limits", {"enabled": True}, {"enabled": True, "rules": []}),
+        ("spend_limits", {"rules": [{**FULL_RULE, "mode": "soft", "token": None}]},
+         {"enabled": False, "rules": [FULL_RULE]}),
         ("otel", [TARGET], [{**TARGET, "content_type": "json"}]),
         ("otel", [{"url": "http://a"}], [{"url": "http://a", "headers": {}, "content_type": "json"}]),
         ("dlp", {"enabled": True, "policies": [{**POLICY, "check": ["RESPONSE", "RESPONSE"]}]},
@@ -159,8 +167,18 @@ REFUSED: list[tuple[str, object, str]] = [
     ("spend_limits", {"rules": [{**RULE, "technique": "x"}]}, "spend_limits.rules.0.technique"),
     ("spend_limits", {"rules": [{**RULE, "id": "a"}, {**RULE, "id": "a"}]}, "spend_limits.rules.1.id"),
     ("spend_limits", {"rules": [{**RULE, "id": "a" * 65}]}, "spend_limits.rules.0.id"),
-    ("spend_limits", {"rules": [{**RULE, "model": {"mode": "partition"}}]},
+    ("spend_limits", {"rules": [{**RULE, "model": {"mode": "filter"}}]},
      "spend_limits.rules.0.model.values"),
+    ("spend_limits", {"rules": [{**RULE, "token": {"mode": "x"}}]}, "spend_limits.rules.0.token.mode"),
+    ("spend_limits", {"rules": [{**RULE, "mode": "strict"}]}, "spend_limits.rules.0.mode"),
+    ("spend_limits", {"rules": [{**RULE, "limit": 1e-10}]}, "spend_limits.rules.0.limit"),
+    ("spend_limits", {"rules": [{**RULE, "limitType": "tokens"}]}, "spend_limits.rules.0.limitType"),
+    ("rate_limits", {"rules": [RULE]}, "rate_limits.rules.0.limitType"),
+    ("rate_limits", {"rules": [{**RATE, "limit": 0}]}, "rate_limits.rules.0.limit"),
+    ("rate_limits", {"rules": [{**RATE, "limit": 0.5}]}, "rate_limits.rules.0.limit"),
+    ("rate_limits", {"rules": [{**RATE, "limit": 10**12 + 1}]}, "rate_limits.rules.0.limit"),
+    ("rate_limits", {"rules": [RATE] * 21}, "rate_limits.rules"),
+    ("rate_limits", {"rules": [RATE, {**RATE, "x": 1}]}, "rate_limits.rules.1.x"),
     ("spend_limits", {"rules": [{**RULE, "metadata": {"a": {"mode": "x"}}}]},
      "spend_limits.rules.0.metadata.a.mode"),
     ("spend_limits", {"rules": [{**RULE, "metadata": {"a": {"mode": "partition", "values": []}}}]},

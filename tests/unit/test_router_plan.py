@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import random
 
 import pytest
 import structlog
@@ -19,10 +20,16 @@ from kit.generation import WatchHub
 from services.router.config import RouterConfig
 from services.router.core.custom_provider import CustomProvider
 from services.router.core.gateway import Gateway, absent, is_gateway_id
+from services.router.core.health import HealthRules
+from services.router.core.health_book import HealthBook
 from services.router.core.plan import Catalogue, PlanRequest, Step, own_provider, plan
 from services.router.core.settings import GatewaySettings
+from services.router.health_memory import MemoryHealth
+from services.router.server.health import HealthRpcs
 from services.router.server.plans import RouterServicer
 from tests.fakes.gateway_store import MemoryPlanGateways, MemoryPlanProviders
+from tests.fakes.limits import limit_servicer
+from tests.fakes.routes import MemoryRoutes, route_plans
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 CATALOGUE = Catalogue(providers=frozenset({"openai", "anthropic", "local"}))
@@ -179,7 +186,7 @@ def test_a_route_that_does_not_exist_is_not_found() -> None:
     """`dynamic/{route}` is understood as a route, not as a provider."""
     error = _error(_compat("dynamic/support/eu"))
 
-    assert (Reason.NOT_FOUND, {"resource": "route", "id": "support/eu", "param": "model"}) == (
+    assert (Reason.ALL_STEPS_FAILED, {"resource": "route", "id": "support/eu", "param": "model"}) == (
         error.reason,
         error.metadata,
     )
@@ -280,13 +287,24 @@ async def test_planning_never_fails_in_another_way(
     store = MemoryPlanGateways()
     mine = replace(GATEWAY, id="mine", settings=GatewaySettings(authentication=demands))
     await store.ensure(mine, Actor())
+    hub = WatchHub(1)
     servicer = RouterServicer(
         store=store,
         custom_providers=MemoryPlanProviders(),
-        hub=WatchHub(1),
+        hub=hub,
         catalogue=Catalogue(providers=providers),
         config=RouterConfig(),
         clock=SystemClock(),
+        health=HealthRpcs(
+            MemoryHealth(HealthBook(HealthRules()), clock=SystemClock(), draw=random, changed=lambda *_: None)
+        ),
+        limits=limit_servicer(store, hub),
+        routes=route_plans(
+            MemoryRoutes(),
+            hub,
+            custom_providers=MemoryPlanProviders(),
+            catalogue=Catalogue(providers=providers),
+        ),
         log=structlog.get_logger(),
     )
     try:

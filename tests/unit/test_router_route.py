@@ -120,7 +120,23 @@ def test_a_route_is_returned_as_it_was_sent() -> None:
             2, outputs={"10%": _to("m1"), "20%": _to("m2"), "30%": _to("e"), "15%": _to("e"), "25%": _to("e")}
         ),
         _with(3, type="rate_limit", properties={"limit": 10, "interval": 60, "technique": "sliding"}),
-        _with(3, properties={"limit_type": "count", "key": "", "limit": 0.5, "window": 0.5}),
+        _with(3, properties={"limit_type": "count", "key": "", "limit": 5.0, "window": 0.5}),
+        _with(3, properties={"limitType": "tokens", "limit": 1000, "window": 60}),
+        _with(3, properties={"limitType": "cost", "limit": 0.5, "window": 60}),
+        _with(2, properties={"key": "metadata.user_id"}),
+        _with(2, properties={"key": "", "strategy": "least-latency"}),
+        _with(2, properties={"key": "body.user", "strategy": "weighted"}),
+        [
+            START,
+            _model("m1", properties={"provider": "openai", "model": "x", "stream_failover": False}),
+            END,
+        ],
+        [
+            START,
+            _model("m1", outputs={"success": _to("m2"), "fallback": _to("m2")}),
+            _model("m2"),
+            END,
+        ],
         _with(3, outputs={"success": _to("m1")}),
     ],
 )
@@ -152,6 +168,7 @@ WRONG: list[tuple[object, str]] = [
     ([START, _model("m1"), _model("m1"), END], "elements.2.id"),
     ([START, _model("m1", outputs={"success": _to("nope")}), END], "elements.1.outputs.success.elementId"),
     ([START, _model("m1"), _model("m2"), END], "elements.2"),
+    ([START, _model("m1", outputs={"success": _to("m2")}), _model("m2"), END], "elements.2"),
     ([START, _model("m1", outputs={"success": _to("e"), "fallback": _to("m1")}), END],
      "elements.1.outputs.fallback"),
     ([START, _model("m1", outputs={"success": _to("s")}), END], "elements.1.outputs.success"),
@@ -174,12 +191,17 @@ WRONG: list[tuple[object, str]] = [
          f"elements.1.properties.{name}")
         for name, value in [
             ("model", ""), ("model", "x" * 257), ("timeout", -1), ("timeout", 86_400_001), ("timeout", 1.5),
-            ("timeout", "1"), ("retries", 6), ("retries", -1), ("retries", True), ("temperature", 1),
+            ("timeout", "1"), ("stream_failover", 1), ("retries", 6), ("retries", -1), ("retries", True),
+            ("temperature", 1),
         ]
     ),
     (_with(1, properties={}), "elements.1.properties.conditions"),
     (_with(1, properties={"conditions": {}, "condition": {}}), "elements.1.properties.conditions"),
     (_with(1, outputs={"true": _to("p")}), "elements.1.outputs.false"),
+    (_with(2, properties={"key": "user_id"}), "elements.2.properties.key"),
+    (_with(2, properties={"strategy": "best"}), "elements.2.properties.strategy"),
+    (_with(2, properties={"strategy": "least-latency", "key": "metadata.a"}), "elements.2.properties.key"),
+    (_with(2, properties={"x": 1}), "elements.2.properties.x"),
     (_with(2, outputs={}), "elements.2.outputs"),
     (_with(2, outputs={"else": _to("m1")}), "elements.2.outputs"),
     (_with(2, outputs={"90%": _to("m1"), "9%": _to("m2")}), "elements.2.outputs"),
@@ -191,12 +213,14 @@ WRONG: list[tuple[object, str]] = [
     *(
         (_with(3, properties={**SUPPORT[3]["properties"], name: value}), f"elements.3.properties.{name}")
         for name, value in [
-            ("limit", 0), ("limit", "1"), ("window", 0), ("window", 10**9), ("limitType", "tokens"),
+            ("limit", 0), ("limit", "1"), ("window", 0), ("window", 10**9), ("limitType", "bytes"),
             ("key", "user_id"), ("key", 7), ("technique", "x"), ("x", 1),
         ]
     ),
     (_with(3, properties={"limit": 1, "window": 1, "interval": 1}), "elements.3.properties.window"),
     (_with(3, properties={"limit": 1}), "elements.3.properties.window"),
+    (_with(3, properties={"limit": 1.5, "window": 1}), "elements.3.properties.limit"),
+    (_with(3, properties={"limitType": "tokens", "limit": 0, "window": 1}), "elements.3.properties.limit"),
     (_with(3, properties={"window": 1}), "elements.3.properties.limit"),
     (_with(3, properties={"limit": 1, "window": 1, "limitType": "cost", "limit_type": "cost"}),
      "elements.3.properties.limitType"),
@@ -273,6 +297,7 @@ def _nested(depth: int) -> object:
         ({"metadata.a": {"$regex": ""}}, ".metadata.a.$regex"),
         ({"metadata.a": {"$regex": "x" * 257}}, ".metadata.a.$regex"),
         ({"metadata.a": {"$regex": "a{99999999999999999999}"}}, ".metadata.a.$regex"),
+        ({"metadata.a": {"$regex": "((a{9}){9}){9}"}}, ".metadata.a.$regex"),
         *(
             ({"metadata.a": {"$regex": pattern}}, ".metadata.a.$regex")
             for pattern in (r"(a)\1", "(?P<x>a)(?P=x)", "a(?=b)", "a(?!b)", "(?<=a*)b", "(?>a)", "(b(a++))?")
@@ -305,7 +330,10 @@ def test_what_is_no_array_of_elements_is_refused(text: str) -> None:
 
 def test_a_hundred_elements_in_a_row_make_a_route() -> None:
     """As many as there may be, one behind the other."""
-    models = [_model(f"m{index}", outputs={"success": _to(f"m{index + 1}")}) for index in range(1, 98)]
+    models = [
+        _model(f"m{index}", outputs={"success": _to("e"), "fallback": _to(f"m{index + 1}")})
+        for index in range(1, 98)
+    ]
 
     _check([START, *models, _model("m98"), END])
 

@@ -31,12 +31,18 @@ class AccountSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """An account that is there."""
+    """
+    An account.
+
+    Attributes:
+        deleted_at: When it was deleted; None for one that is there.
+    """
 
     id: str
     spec: AccountSpec
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None = None
 
 
 def check_account(spec: AccountSpec) -> AccountSpec:

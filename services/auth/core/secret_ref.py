@@ -83,6 +83,14 @@ class References:
     operator_account: str
     kinds: AbstractSet[RefKind]
 
+    def allowed(self, account_id: str) -> tuple[RefKind, ...]:
+        """Return the kinds that an account may use."""
+        return tuple(
+            kind
+            for kind in RefKind
+            if kind in self.kinds and (kind is not RefKind.ENV or account_id == self.operator_account)
+        )
+
     def check(self, ref: SecretRef, account_id: str) -> None:
         """
         See that an account may use a reference.
@@ -90,8 +98,7 @@ class References:
         Raises:
             GatewayError: INVALID_REQUEST.
         """
-        foreign = ref.kind is RefKind.ENV and account_id != self.operator_account
-        if foreign or ref.kind not in self.kinds:
+        if ref.kind not in self.allowed(account_id):
             raise GatewayError(Reason.INVALID_REQUEST, _NOT_SET_UP[ref.kind], param="secret_ref")
 
 

@@ -32,8 +32,9 @@ __all__ = ["Vault", "open_vault"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vault:
-    """What answers the vault's gRPC services."""
+    """What answers the vault's gRPC services, and which keys in other stores may be named."""
 
+    references: References
     provider_configs: ProviderConfigServicer
     credentials: CredentialServicer
     vault: VaultServicer
@@ -68,6 +69,7 @@ async def open_vault(
         )
         references = References(operator_account=account_id, kinds=frozenset(readers))
         yield Vault(
+            references=references,
             provider_configs=ProviderConfigServicer(
                 store=store, references=references, hub=hub, clock=clock, log=log
             ),

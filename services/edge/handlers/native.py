@@ -40,6 +40,7 @@ def exchange(
     headers: RequestHeaders,
     body: bytes,
     upload: Upload | None = None,
+    streamed: bool | None = None,
 ) -> Exchange:
     """
     Describe a native call.
@@ -51,6 +52,7 @@ def exchange(
         headers: Its headers, sorted.
         body: Its body; empty when it is sent on as it comes.
         upload: The body, when it is sent on as it comes.
+        streamed: Whether the body asks for a stream, where that is known. None: it is looked for.
 
     Raises:
         GatewayError: INVALID_REQUEST; path or query holds a token of ours, which no provider may see.
@@ -69,7 +71,8 @@ def exchange(
         native=provider_service_pb2.NativeTarget(method=method, path=route.rest, query=query),
         body=body,
         upload=upload,
-        streamed=_STREAM_ASKED.search(body) is not None or _STREAM_PATH.search(route.rest) is not None,
+        streamed=(_STREAM_ASKED.search(body) is not None if streamed is None else streamed)
+        or _STREAM_PATH.search(route.rest) is not None,
         headers=headers,
     )
 

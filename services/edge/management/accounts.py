@@ -84,13 +84,17 @@ class Accounts:
     async def _list(self, call: Call) -> Listed[Any]:
         query: AccountQuery = call.query
         powers = await powers_of(self._peers, call.principal)
+        if query.include_deleted and not powers.operator:
+            raise lacks(_OPERATOR)
         own = () if powers.operator else tuple(powers.permissions)
         if not (own or powers.operator):
             # Of none, as a user's whose accounts are gone: asking for none in particular would ask for all.
             return Listed(items=[], total=0)
 
         async def fetch(size: int, offset: int) -> tuple[Sequence[pb.Account], int]:
-            request = pb.ListAccountsRequest(page_size=size, offset=offset, account_ids=own)
+            request = pb.ListAccountsRequest(
+                page_size=size, offset=offset, account_ids=own, include_deleted=query.include_deleted
+            )
             answer = await self._peers.accounts.ListAccounts(request, timeout=self._peers.timeout_s)
             return answer.accounts, answer.total_count
 
@@ -149,6 +153,7 @@ class Accounts:
         request = pb.DeleteAccountRequest(account_id=call.account_id, actor=call.actor)
         await self._peers.accounts.DeleteAccount(request, timeout=self._peers.timeout_s)
         await self._empty(call)
+        await self._peers.forget(call.account_id)
         return {"id": call.account_id}
 
     async def _find(self, call: Call) -> pb.Account:

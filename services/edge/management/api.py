@@ -13,6 +13,7 @@ from aiohttp import web
 from services.edge.management.accounts import Accounts
 from services.edge.management.admission import Admission
 from services.edge.management.audit_logs import AuditLogs
+from services.edge.management.cache import CachePurges
 from services.edge.management.custom_providers import CustomProviders
 from services.edge.management.dispatch import Dispatch
 from services.edge.management.gateways import Gateways
@@ -20,6 +21,7 @@ from services.edge.management.logs import Logs
 from services.edge.management.openapi import document
 from services.edge.management.peers import Peers
 from services.edge.management.provider_configs import ProviderConfigs
+from services.edge.management.provider_health import ProviderHealths
 from services.edge.management.routes import DynamicRoutes
 from services.edge.management.tokens import Tokens
 
@@ -39,6 +41,8 @@ def operations_of(peers: Peers) -> tuple[Operation, ...]:
         *Gateways(peers).operations(),
         *ProviderConfigs(peers).operations(),
         *CustomProviders(peers).operations(),
+        *ProviderHealths(peers).operations(),
+        *CachePurges(peers).operations(),
         *DynamicRoutes(peers).operations(),
         *Tokens(peers).operations(),
         *Accounts(peers).operations(),

@@ -97,7 +97,8 @@ class CustomProviders:
             request, timeout=self._peers.timeout_s
         )
         items = [wire.shown(each, call.account_id) for each in answer.providers]
-        return Listed(items=items, total=answer.total_count)
+        info = {"operator_providers": list(answer.operator_providers)}
+        return Listed(items=items, total=answer.total_count, info=info)
 
     async def _create(self, call: Call) -> dict[str, Any]:
         provider, _ = wire.provider(call.body.model_dump())
@@ -122,8 +123,9 @@ class CustomProviders:
         # Some clients write null for what they do not say; only a text that may be empty is cleared by it.
         said = {name: value for name, value in given.items() if value is not None or name in _CLEARED}
         provider, fields = wire.provider(said)
+        before = ""
         if "base_url" in fields or "slug" in fields:
-            await self._check_keys(call, provider, fields)
+            before = await self._check_keys(call, provider, fields)
         request = pb.UpdateCustomProviderRequest(
             account_id=call.account_id,
             id=call.path["id"],
@@ -134,10 +136,12 @@ class CustomProviders:
         answer = await self._peers.custom_providers.UpdateCustomProvider(
             request, timeout=self._peers.timeout_s
         )
+        for slug in {answer.provider.slug, before or answer.provider.slug}:
+            await self._peers.forget(call.account_id, provider=f"custom-{slug}")
         return wire.shown(answer.provider, call.account_id)
 
-    async def _check_keys(self, call: Call, provider: pb.CustomProvider, fields: list[str]) -> None:
-        """Check that no key that is stored for a provider is sent to another address by this change."""
+    async def _check_keys(self, call: Call, provider: pb.CustomProvider, fields: list[str]) -> str:
+        """Check that no key is sent to another address by this change; give the provider's slug until now."""
         request = pb.GetCustomProviderRequest(account_id=call.account_id, id=call.path["id"])
         answer = await self._peers.custom_providers.GetCustomProvider(request, timeout=self._peers.timeout_s)
         now = answer.provider
@@ -150,6 +154,7 @@ class CustomProviders:
             may_readdress(
                 call.principal, has_keys=await self._peers.has_keys(call.account_id, f"custom-{slug}")
             )
+        return now.slug
 
     async def _delete(self, call: Call) -> dict[str, Any]:
         request = pb.DeleteCustomProviderRequest(
@@ -158,6 +163,7 @@ class CustomProviders:
         answer = await self._peers.custom_providers.DeleteCustomProvider(
             request, timeout=self._peers.timeout_s
         )
+        await self._peers.forget(call.account_id, provider=f"custom-{answer.provider.slug}")
         return wire.shown(answer.provider, call.account_id)
 
 

@@ -111,6 +111,8 @@ class Gateways:
             actor=call.actor,
         )
         answer = await self._peers.gateways.ReplaceGateway(request, timeout=self._peers.timeout_s)
+        if request.settings.cache_invalidate_on_update:
+            await self._peers.forget(call.account_id, gateway_id=call.gateway_id)
         return wire.shown(answer.gateway)
 
     async def _delete(self, call: Call) -> dict[str, Any]:
@@ -127,6 +129,7 @@ class Gateways:
         answer = await self._peers.gateways.DeleteGateway(request, timeout=self._peers.timeout_s)
         # Once more for a key that came in between; from now on there is no gateway to keep one for.
         await self._peers.provider_configs.DeleteGatewayConfigs(keys, timeout=self._peers.timeout_s)
+        await self._peers.forget(call.account_id, gateway_id=call.gateway_id)
         return wire.shown(answer.gateway)
 
     async def _url(self, call: Call) -> str:

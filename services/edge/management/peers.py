@@ -11,11 +11,15 @@ from headrace.auth.v1 import provider_config_pb2
 from headrace.auth.v1.account_pb2_grpc import AccountServiceStub
 from headrace.auth.v1.provider_config_pb2_grpc import ProviderConfigServiceStub
 from headrace.auth.v1.token_pb2_grpc import TokenServiceStub
+from headrace.cache.v1 import cache_service_pb2
+from headrace.cache.v1.cache_service_pb2_grpc import CacheServiceStub
 from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
 from headrace.router.v1 import gateway_service_pb2
 from headrace.router.v1.custom_provider_pb2_grpc import CustomProviderServiceStub
 from headrace.router.v1.gateway_service_pb2_grpc import GatewayServiceStub
 from headrace.router.v1.route_service_pb2_grpc import RouteServiceStub
+from headrace.router.v1.router_service_pb2_grpc import RouterServiceStub
+from kit.errors import GatewayError
 
 if TYPE_CHECKING:
     from headrace.router.v1 import gateway_pb2
@@ -41,6 +45,7 @@ class Peers:
 
     def __init__(self, runtime: Runtime, *, timeout_s: float = 10.0) -> None:
         auth, router, ledger = (runtime.channel(name) for name in ("auth", "router", "ledger"))
+        self._log = runtime.log("management")
         self.timeout_s = timeout_s
         self.account = runtime.settings.account
         self.accounts = AccountServiceStub(auth)
@@ -49,7 +54,9 @@ class Peers:
         self.gateways = GatewayServiceStub(router)
         self.custom_providers = CustomProviderServiceStub(router)
         self.routes = RouteServiceStub(router)
+        self.router = RouterServiceStub(router)
         self.ledger = LedgerServiceStub(ledger)
+        self.cache = CacheServiceStub(runtime.channel("cache"))
         self.audits = (AuditServiceStub(auth), AuditServiceStub(router))
 
     async def gateway(self, account_id: str, gateway_id: str) -> gateway_pb2.Gateway:
@@ -61,6 +68,26 @@ class Peers:
         """
         request = gateway_service_pb2.GetGatewayRequest(account_id=account_id, gateway_id=gateway_id)
         return (await self.gateways.GetGateway(request, timeout=self.timeout_s)).gateway
+
+    async def forget(self, account_id: str, *, gateway_id: str = "", provider: str = "") -> None:
+        """
+        Forget kept answers that a change made wrong: of a gateway, of a provider, or all of an account's.
+
+        The change is made by then and stays, so that a cache that is away is told in the log alone.
+        """
+        request = cache_service_pb2.PurgeRequest(
+            account_id=account_id, gateway_id=gateway_id, provider=provider
+        )
+        try:
+            await self.cache.Purge(request, timeout=self.timeout_s)
+        except GatewayError as error:
+            self._log.warning(
+                "kept answers were not forgotten",
+                account=account_id,
+                gateway=gateway_id,
+                provider=provider,
+                reason=error.reason,
+            )
 
     async def has_keys(self, account_id: str, provider: str) -> bool:
         """

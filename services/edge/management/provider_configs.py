@@ -101,7 +101,7 @@ class ProviderConfigs:
             default_config=body.default_config,
             secret_ref=body.secret_id or "",
             weight=body.weight,
-            rate_limit=_count(body.rate_limit),
+            rate_limit=body.rate_limit or None,
             rate_limit_period=wire.period(body.rate_limit_period),
         )
         request = pb.CreateProviderConfigRequest(config=config, secret=body.secret or "", actor=call.actor)
@@ -125,7 +125,7 @@ class ProviderConfigs:
         # A key's provider never changes, so that what was looked at is what is changed.
         provider = (await self._one(call)).provider
         rights.check(call.principal, provider, reference=body.secret_id or "")
-        rate_limit = _count(body.rate_limit)
+        rate_limit = body.rate_limit
         if rate_limit is None and "rate_limit" in body.model_fields_set:
             rate_limit = 0  # an explicit null takes the limit away
         request = pb.UpdateProviderConfigRequest(
@@ -155,7 +155,3 @@ class ProviderConfigs:
             request, timeout=self._peers.timeout_s
         )
         return wire.shown(answer.config)
-
-
-def _count(value: float | None) -> int | None:
-    return None if value is None else int(value)

@@ -22,6 +22,9 @@ from services.edge.management.models.route import (
     Route,
     RouteQuery,
     Routes,
+    Simulate,
+    SimulateDraft,
+    Simulation,
     VersionOfRoute,
     Versions,
 )
@@ -77,6 +80,17 @@ class DynamicRoutes:
             Operation(
                 id="aig-config-delete-gateway-dynamic-route", method="DELETE", path=_ONE, tag=_TAG,
                 summary="Delete a route.", permission=_EDIT, handler=self._delete, result=Route,
+                failures=(404,),
+            ),
+            Operation(
+                id="simulate-gateway-dynamic-route", method="POST", path=f"{_ONE}/simulate", tag=_TAG,
+                summary="Tell which way a request would take through a route now, and why.",
+                permission=_READ, handler=self._simulate, body=Simulate, result=Simulation, failures=(404,),
+            ),
+            Operation(
+                id="simulate-dynamic-route-draft", method="POST", path=f"{_BASE}/simulate", tag=_TAG,
+                summary="Tell which way a request would take through elements that are not stored.",
+                permission=_READ, handler=self._simulate_draft, body=SimulateDraft, result=Simulation,
                 failures=(404,),
             ),
             *self._version_operations(),
@@ -144,6 +158,18 @@ class DynamicRoutes:
         return wire.shown(
             (await self._peers.routes.DeleteRoute(request, timeout=self._peers.timeout_s)).route
         )
+
+    async def _simulate(self, call: Call) -> dict[str, Any]:
+        request = wire.simulation_request(call.account_id, call.gateway_id, call.body)
+        request.route_id = call.path["id"]
+        answer = await self._peers.routes.SimulateRoute(request, timeout=self._peers.timeout_s)
+        return wire.simulation(answer)
+
+    async def _simulate_draft(self, call: Call) -> dict[str, Any]:
+        request = wire.simulation_request(call.account_id, call.gateway_id, call.body)
+        request.elements = orjson.dumps(call.body.elements).decode()
+        answer = await self._peers.routes.SimulateRoute(request, timeout=self._peers.timeout_s)
+        return wire.simulation(answer)
 
     async def _versions(self, call: Call) -> dict[str, Any]:
         request = pb.ListRouteVersionsRequest(**_page(call), route_id=call.path["id"])

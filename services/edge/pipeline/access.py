@@ -42,13 +42,13 @@ class Admission:
         caller: On whose behalf.
         plan: By which plan.
         may_spend: Whether keys other than the request's own may be used for it.
-        restrictions: What its token is narrowed to. None: it has none.
+        principal: Whose token was presented. None: none was.
     """
 
     caller: caller_pb2.Caller
     plan: Plan
     may_spend: bool
-    restrictions: token_pb2.Restrictions | None
+    principal: Principal | None
 
 
 class Access:
@@ -97,12 +97,16 @@ class Access:
                 refusal = error
         if principal is not None:
             self.check_address(principal, exchange.headers.client_address)
+            # Before the plan: that of a route counts.
+            check_gateway(principal, exchange.gateway_id)
         token_id = principal.token_id if principal else ""
         caller = caller_pb2.Caller(
             account_id=exchange.account_id, gateway_id=exchange.gateway_id, token_id=token_id
         )
+        # Who need not say who they are bring their own key.
+        may_spend = principal is not None and _may_run(principal)
         try:
-            plan = await self._plan(exchange, caller)
+            plan = await self._plan(exchange, caller, authenticated=may_spend)
         except GatewayError as error:
             # Nobody learns what exists by presenting a bad token.
             raise refusal or error from None
@@ -111,13 +115,39 @@ class Access:
                 raise refusal or GatewayError(Reason.UNAUTHENTICATED, "Unauthorized")
             if not _may_run(principal):
                 raise _lacks(token_pb2.PERMISSION_AI_GATEWAY_RUN)
-        if principal is not None:
+        if principal is not None and not plan.HasField("decision"):
             # A token that is presented where none is needed is narrowed all the same.
             for step in plan.steps:
                 _check(principal, exchange, step)
-        # Who need not say who they are bring their own key.
-        may_spend = principal is not None and _may_run(principal)
-        return Admission(caller, plan, may_spend, principal.restrictions if principal else None)
+        return Admission(caller, plan, may_spend, principal)
+
+    def check_step(self, admission: Admission, exchange: Exchange, step: router_service_pb2.Step) -> None:
+        """
+        Check that a token's restrictions let it take a step of a route, whose others it may be let take.
+
+        Raises:
+            GatewayError: PERMISSION_DENIED.
+        """
+        if admission.principal is not None:
+            _check(admission.principal, exchange, step)
+
+    async def plan_on(
+        self,
+        admission: Admission,
+        exchange: Exchange,
+        plan: Plan,
+        failure: router_service_pb2.StepFailure,
+    ) -> Plan:
+        """
+        Ask what else to try, now that a plan's steps have failed.
+
+        Raises:
+            GatewayError: The route ends here in an error of its own, or router is away.
+        """
+        request = self._request(exchange, admission.caller, plan.needs, authenticated=admission.may_spend)
+        request.continuation = plan.continuation
+        request.failure.CopyFrom(failure)
+        return await self._router.Plan(request, timeout=self._timeout_s)
 
     async def authenticate(self, account_id: str, token: str) -> Principal:
         """
@@ -179,23 +209,35 @@ class Access:
                 Reason.PERMISSION_DENIED, "This token may not be used from this address.", resource="address"
             )
 
-    async def _plan(self, exchange: Exchange, caller: caller_pb2.Caller) -> Plan:
+    async def _plan(self, exchange: Exchange, caller: caller_pb2.Caller, *, authenticated: bool) -> Plan:
         key = (
             caller.account_id, caller.gateway_id, caller.token_id, exchange.dialect, exchange.requested_model,
             exchange.provider,
         )  # fmt: skip
-        plan = await self._plans.get(key, lambda: self._ask(exchange, caller, ()))
-        if plan.needs:
-            plan = (await self._ask(exchange, caller, plan.needs)).value
+
+        async def ask(needs: Any) -> Fetched[Plan]:
+            request = self._request(exchange, caller, needs, authenticated=authenticated)
+            answer = await self._router.Plan(request, timeout=self._timeout_s)
+            return Fetched(answer, answer.lifetime)
+
+        plan = await self._plans.get(key, lambda: ask(()))
+        given: set[int] = set()
+        # Once as a rule; a version that is deployed meanwhile may look at more.
+        while plan.needs and not plan.steps and not given.issuperset(plan.needs):
+            given.update(plan.needs)
+            plan = (await ask(given)).value
         return plan
 
-    async def _ask(self, exchange: Exchange, caller: caller_pb2.Caller, needs: Any) -> Fetched[Plan]:
+    def _request(
+        self, exchange: Exchange, caller: caller_pb2.Caller, needs: Any, *, authenticated: bool
+    ) -> router_service_pb2.PlanRequest:
         request = router_service_pb2.PlanRequest(
             caller=caller,
-            authenticated=bool(caller.token_id),
+            authenticated=authenticated,
             client_dialect=exchange.dialect,
             requested_model=exchange.requested_model,
             provider=exchange.provider,
+            given=needs,
         )
         if router_service_pb2.PLAN_INPUT_METADATA in needs:
             request.caller.metadata.update(exchange.options.metadata)
@@ -207,8 +249,7 @@ class Access:
                 for name, value in exchange.headers.forwarded
                 if name not in tokens.CREDENTIAL_HEADERS
             )
-        answer = await self._router.Plan(request, timeout=self._timeout_s)
-        return Fetched(answer, answer.lifetime)
+        return request
 
     async def _watch_auth(self) -> AsyncIterator[lifetime_pb2.Invalidation]:
         async for event in self._auth.Watch(auth_service_pb2.WatchRequest()):

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from headrace.ledger.v1 import log_entry_pb2
+from services.edge.pipeline.decision import joined
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headrace.common.v1 import http_pb2, usage_pb2
+    from headrace.common.v1 import decision_pb2, http_pb2, usage_pb2
     from headrace.provider.v1 import provider_service_pb2
-    from headrace.router.v1 import gateway_pb2
+    from headrace.router.v1 import gateway_pb2, router_service_pb2
     from kit.errors import GatewayError
     from services.edge.headers import Options, RequestHeaders
+    from services.edge.pipeline.reservations import Reservation
 
 __all__ = ["Exchange", "Progress", "Sink", "Upload"]
 
@@ -73,11 +75,16 @@ class Exchange:
         upload: The body of a native call that is sent on as it comes.
         streamed: Whether the client asked for a stream.
         headers: The request's headers, sorted.
+        alternatives: What to try in this one's place, in order, when it brings no answer; of the same account
+            and gateway, without alternatives of their own.
+        numbered: Whether the client numbered its steps itself: whatever a route tries for one of them is
+            then told by its number.
+        number: That of this one, among those.
     """
 
     account_id: str
     gateway_id: str
-    token: str
+    token: str = field(repr=False)
     dialect: http_pb2.Dialect.ValueType
     endpoint: str
     operation: str = ""
@@ -89,6 +96,9 @@ class Exchange:
     upload: Upload | None = None
     streamed: bool = False
     headers: RequestHeaders
+    alternatives: tuple[Exchange, ...] = ()
+    numbered: bool = False
+    number: int = 0
 
     @property
     def options(self) -> Options:
@@ -113,6 +123,18 @@ class Progress:
         finished: Whether that entry was written, or would have been.
         keep_bodies: Whether bodies go into it.
         payload_bytes: Longest part of a body that goes into it.
+        decision: How a dynamic route came to what was tried, and to what would be tried next.
+        element_id: Element of the route that was tried last. Empty: none was.
+        limits: The limits that apply, as they stood when the last step was counted against them.
+        reserved: How often limits were asked.
+        counted: Whether they counted the request: a refusal counts nothing.
+        reservation: What is reserved for the step under way.
+        stale: Whether the answer is our cache's, and past its time.
+        spent: What attempts used and cost, where that is known, in their order; empty while there is but the
+            one under way.
+        saved_nano_usd: What the call would have cost that the cache, or another request's call, spared.
+        in_flight: Whether its call goes on without its client, and records it.
+        gone: Whether its client has gone.
     """
 
     log_id: str
@@ -140,9 +162,35 @@ class Progress:
     cost: usage_pb2.Cost | None = None
     notes: tuple[str, ...] = ()
     attempts: list[log_entry_pb2.Attempt] = field(default_factory=list)
+    decision: decision_pb2.Decision | None = None
+    element_id: str = ""
+    limits: list[router_service_pb2.LimitState] = field(default_factory=list)
+    reserved: int = 0
+    counted: bool = False
+    reservation: Reservation | None = None
+    stale: bool = False
+    spent: list[tuple[usage_pb2.Usage, usage_pb2.Cost | None]] = field(default_factory=list)
+    saved_nano_usd: int = 0
+    in_flight: bool = False
+    gone: bool = False
     response_size: int = 0
     _captured: list[bytes] = field(default_factory=list)
     _captured_bytes: int = 0
+
+    def begin_step(self, step: router_service_pb2.Step, number: int) -> None:
+        """Take note of a step that is tried now; the last one is the one that answers."""
+        self.step, self.provider, self.target_model = number, step.provider, step.model
+        self.element_id = step.element_id
+
+    def decided(self, plan: router_service_pb2.PlanResponse) -> None:
+        """Take note of how a route came to the steps of a plan, or to no further one."""
+        if plan.HasField("decision"):
+            self.decision = joined(self.decision, plan.decision)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the request ended with an error instead of an answer."""
+        return self.outcome == log_entry_pb2.OUTCOME_ERROR
 
     def sent(self, data: bytes) -> None:
         """Take note of bytes of the answer."""

@@ -8,32 +8,34 @@ HTTP and gRPC callers alike.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
-from headrace.provider.v1 import provider_service_pb2
+from headrace.router.v1 import gateway_pb2
 from kit.errors import GatewayError, Reason
 from kit.ids import uuid7
-from kit.tokens import CREDENTIAL_HEADERS
 from services.edge import headers as names
-from services.edge.pipeline.billing import billing_headers
+from services.edge.pipeline.attempts import Call, tell_broken, told
+from services.edge.pipeline.billing import beside, billing_headers, limit_headers
 from services.edge.pipeline.exchange import Progress
-from services.edge.pipeline.relay import Attempt, Failed, Whole
+from services.edge.pipeline.relay import Broken, Failed
+from services.edge.pipeline.sharing import Sharing
 from services.edge.wire.errors import HTTP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from headrace.cache.v1 import cache_service_pb2
-    from headrace.common.v1 import caller_pb2
-    from headrace.router.v1 import gateway_pb2, router_service_pb2
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.access import Access, Admission
+    from services.edge.pipeline.attempts import Attempts
     from services.edge.pipeline.caching import Caching
     from services.edge.pipeline.exchange import Exchange, HeaderList, Sink
-    from services.edge.pipeline.providers import Providers
     from services.edge.pipeline.record import Recorder
+    from services.edge.pipeline.reservations import Reservations
+    from services.edge.pipeline.sharing import Reshape
+
+    Serve = Callable[[Call], Awaitable[None]]
 
 __all__ = ["Pipeline"]
 
@@ -48,10 +50,13 @@ class Pipeline:
     Args:
         access: Decides who may do what.
         caching: Finds and keeps answers.
-        providers: Reaches the provider services.
+        attempts: Makes the calls of providers.
+        reservations: Told of what was really used.
+        reshape: Gives a kept answer in its other form.
         recorder: Keeps what happened.
         config: Limits.
         observe: Told of every request once it has ended.
+        log: Where defects are told.
     """
 
     def __init__(
@@ -59,56 +64,87 @@ class Pipeline:
         *,
         access: Access,
         caching: Caching,
-        providers: Providers,
+        attempts: Attempts,
+        reservations: Reservations,
+        reshape: Reshape,
         recorder: Recorder,
         config: EdgeConfig,
         observe: Callable[[Exchange, Progress], None],
+        log: Any,
     ) -> None:
         self._access = access
         self._caching = caching
-        self._providers = providers
+        self._attempts = attempts
+        self._sharing = Sharing(
+            attempts=attempts,
+            caching=caching,
+            keep_bytes=config.max_cached_bytes,
+            reshape=reshape,
+            refreshed=self._refreshed,
+            log=log,
+        )
+        self._reservations = reservations
         self._recorder = recorder
         self._config = config
         self._observe = observe
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    async def run(self, exchange: Exchange, sink: Sink) -> None:
+    async def run(self, exchange: Exchange, sink: Sink, serve: Serve | None = None) -> None:
         """
         Answer a request.
 
         The client is told of failures through the sink; what a sink raises itself goes through.
+
+        Args:
+            exchange: What the client asked for.
+            sink: Where its answer goes.
+            serve: Answers it once it is admitted, where that is no matter of attempts and answers; whatever
+                it did not record when it ends in an error is recorded here.
         """
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
         try:
-            await self._run(exchange, sink)
+            await self._run(exchange, sink, serve)
         finally:
             self._running.discard(task)
 
     async def stop(self, grace_s: float) -> None:
         """Let running requests end within the grace; end the others so that their clients know."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=max(0.0, grace_s - _TELLING_S))
+        if tasks := self._running | self._sharing.tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, grace_s - _TELLING_S))
         self._stopping = True
+        # Those who follow a call are told by it.
+        for task in self._sharing.tasks:
+            task.cancel()
+        if self._sharing.tasks:
+            await asyncio.wait(self._sharing.tasks, timeout=_TELLING_S / 2)
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=_TELLING_S)
 
-    async def _run(self, exchange: Exchange, sink: Sink) -> None:
+    async def _run(self, exchange: Exchange, sink: Sink, serve: Serve | None) -> None:
         log_id = uuid7()
         progress = Progress(log_id=log_id, event_id=exchange.options.event_id or log_id)
+        while True:
+            try:
+                admission = await self._admit(exchange, progress)
+                break
+            except GatewayError as error:
+                if exchange.alternatives and _is_used_up(error):
+                    exchange = _without_first(exchange)
+                    continue
+                _failed(progress, error)
+                self._observe(exchange, progress)
+                await sink.refuse(error, _own_headers(progress))
+                return
         try:
-            admission = await self._admit(exchange, progress)
-        except GatewayError as error:
-            _failed(progress, error)
-            self._observe(exchange, progress)
-            await sink.refuse(error, _own_headers(progress))
-            return
-        try:
-            await self._answer(exchange, admission, progress, sink)
+            if serve is None:
+                await self._answer(exchange, admission, progress, sink)
+            else:
+                await serve(self._call(exchange, admission, progress, sink))
         except GatewayError as error:
             _failed(progress, error)
             self._finish(exchange, progress)
@@ -128,7 +164,8 @@ class Pipeline:
 
     def _gone(self, exchange: Exchange, progress: Progress) -> None:
         """Record that the client went away; nothing here waits, as the task may be on its way out."""
-        if not progress.finished:
+        progress.gone = True
+        if not progress.finished and not progress.in_flight:
             progress.outcome = log_entry_pb2.OUTCOME_DISCONNECTED
             progress.error_reason = Reason.CANCELLED
             self._finish(exchange, progress)
@@ -147,12 +184,18 @@ class Pipeline:
 
     async def _admit(self, exchange: Exchange, progress: Progress) -> Admission:
         admission = await self._access.admit(exchange)
-        settings, step = admission.plan.settings, admission.plan.steps[0]
-        options = exchange.options
+        self._begin(exchange, admission, progress)
+        return admission
+
+    def _begin(self, exchange: Exchange, admission: Admission, progress: Progress) -> None:
+        """Write the intent of a request that may go on."""
+        plan, options = admission.plan, exchange.options
+        settings, step = plan.settings, plan.steps[0]
         progress.token_id = admission.caller.token_id
         progress.metadata = options.metadata
         progress.provider = step.provider
         progress.target_model = step.model
+        progress.decided(plan)
         collect = settings.collect_logs if options.collect_log is None else options.collect_log
         keep = settings.collect_payloads if options.collect_payload is None else options.collect_payload
         progress.keep_bodies = collect and keep
@@ -161,118 +204,85 @@ class Pipeline:
             exchange.upload.keep_bytes = progress.payload_bytes if progress.keep_bodies else 0
         progress.logged = collect
         self._recorder.begin(exchange, progress)
-        return admission
 
     async def _answer(self, exchange: Exchange, admission: Admission, progress: Progress, sink: Sink) -> None:
-        ttl_s = self._caching.ttl_s(exchange, admission.plan.settings)
-        found = None
-        if ttl_s:
-            found = await self._caching.lookup(exchange, admission)
-            if found is not None and found.HasField("entry"):
-                await self._answer_from_cache(exchange, found.entry, progress, sink)
+        number = exchange.number if exchange.numbered else None
+        call = self._call(exchange, admission, progress, sink, number)
+        try:
+            failed = await self._serve(call)
+        except GatewayError as error:
+            if not exchange.alternatives or progress.finished or error.reason is Reason.CONFLICT:
+                raise
+            failed = Failed(error)
+        for index, other in enumerate(exchange.alternatives, exchange.number + 1):
+            if failed is None:
                 return
-        key = found.key if found is not None else b""
-        whole, attempt = await self._try_steps(exchange, admission, progress, sink, keep=bool(key))
+            broken = failed if isinstance(failed, Broken) else None
+            if broken is not None and not _may_go_on(exchange, other):
+                continue
+            try:
+                admission = await self._access.admit(other)
+                progress.decided(admission.plan)
+                call = self._call(other, admission, progress, sink, index)
+                failed = await self._serve(call, broken)
+            except GatewayError as error:
+                if error.reason is Reason.CONFLICT and broken is None:
+                    raise
+                if broken is None:
+                    progress.step, failed = index, Failed(error)
+        if failed is None:
+            return
+        if isinstance(failed, Broken):
+            await tell_broken(call, failed)
+            return
+        if failed.answer is None:
+            raise failed.error
+        answer = told(failed, progress)
         self._finish(exchange, progress)
-        body = attempt.whole_body() if whole is None else whole.body
-        if key and body is not None and progress.outcome == log_entry_pb2.OUTCOME_SUCCESS:
-            self._caching.store(key, ttl_s, attempt.headers, body, progress)
-        if whole is None:
-            await sink.end()
-        else:
-            await sink.whole(whole.status, [*whole.headers, *_own_headers(progress)], whole.body)
+        headers = beside(answer.headers, _own_headers(progress), progress.limits)
+        await sink.whole(answer.status, headers, answer.body)
 
-    async def _answer_from_cache(
-        self, exchange: Exchange, entry: cache_service_pb2.Entry, progress: Progress, sink: Sink
-    ) -> None:
-        kept = [(header.name, header.value.decode("latin-1")) for header in entry.headers]
-        headers = [header for header in kept if header[0] != names.TRANSLATION]
-        progress.notes = tuple(
-            note for name, value in kept if name == names.TRANSLATION for note in value.split("; ")
-        )
-        progress.cached = True
-        progress.status = entry.status
-        progress.provider = entry.provider
-        progress.served_model = entry.model
-        progress.outcome = log_entry_pb2.OUTCOME_SUCCESS
-        progress.content_type = next((value for name, value in headers if name == "content-type"), "")
-        progress.usage = usage_pb2.Usage(input_tokens=0, output_tokens=0)
-        progress.sent(entry.body)
-        self._finish(exchange, progress)
-        await sink.whole(entry.status, [*headers, *_own_headers(progress)], entry.body)
-
-    async def _try_steps(
-        self, exchange: Exchange, admission: Admission, progress: Progress, sink: Sink, *, keep: bool
-    ) -> tuple[Whole | None, Attempt]:
-        steps = admission.plan.steps
-        failed = Failed(GatewayError(Reason.ALL_STEPS_FAILED, "The plan has no step."))
-        for index, step in enumerate(steps):
-            progress.step, progress.provider, progress.target_model = index, step.provider, step.model
-            request = self._invoke_request(exchange, admission.caller, admission.plan.settings, step)
-            if not admission.may_spend:
-                request.credential.request_only = True
-            if step.provider != steps[0].provider:
-                _without_credentials(request)
-            attempt = Attempt(
-                progress,
-                sink,
-                lambda: _own_headers(progress),
-                finish=lambda: self._finish(exchange, progress),
-                streamed=exchange.streamed,
-                keep_bytes=self._config.max_cached_bytes if keep else 0,
-            )
-            if exchange.upload is None:
-                answers = self._providers.invoke(step.provider, request)
-            else:
-                answers = self._providers.upload(step.provider, request, exchange.upload)
-            # What was sent on while it came is not there for another step.
-            may_fail = index + 1 < len(steps) and exchange.upload is None
-            outcome = await attempt.run(answers, may_fail=may_fail)
-            if not isinstance(outcome, Failed):
-                if outcome is not None:
-                    progress.sent(outcome.body)
-                return outcome, attempt
-            failed = outcome
-            if exchange.upload is not None:
-                break
-        raise failed.error
-
-    def _invoke_request(
+    def _call(
         self,
         exchange: Exchange,
-        caller: caller_pb2.Caller,
-        settings: gateway_pb2.GatewaySettings,
-        step: router_service_pb2.Step,
-    ) -> provider_service_pb2.InvokeRequest:
-        options = exchange.options
-        request = provider_service_pb2.InvokeRequest(
-            caller=caller,
-            provider=step.provider,
-            model=step.model,
-            client_dialect=exchange.dialect,
-            operation=exchange.operation,
-            body=exchange.body,
-            stream=exchange.streamed,
-            native=exchange.native,
-            strict_translation=exchange.strict(settings),
+        admission: Admission,
+        progress: Progress,
+        sink: Sink,
+        number: int | None = None,
+    ) -> Call:
+        return Call(
+            exchange=exchange,
+            admission=admission,
+            progress=progress,
+            sink=sink,
+            own_headers=lambda: _own_headers(progress),
+            finish=lambda: self._finish(exchange, progress),
+            number=number,
         )
-        # In place: a list of messages made first takes several times as long.
-        for name, value in exchange.headers.forwarded:
-            request.headers.add(name=name, value=value)
-        if step.HasField("custom"):
-            request.custom.CopyFrom(step.custom)
-        if exchange.upload is not None and exchange.upload.length is not None:
-            request.headers.add(name="content-length", value=str(exchange.upload.length).encode())
-        if options.byok_alias:
-            request.credential.alias = options.byok_alias
-        if settings.byok_only or options.no_wholesale or _sells_nothing(settings):
-            request.credential.no_operator = True
-        timeouts = step.timeouts if step.HasField("timeouts") else settings.timeouts
-        if timeouts.ByteSize():
-            request.timeouts.CopyFrom(timeouts)
-        if options.request_timeout_s is not None:
-            request.timeouts.first_byte.FromNanoseconds(int(options.request_timeout_s * 1e9))
-        return request
+
+    async def _serve(self, call: Call, broken: Broken | None = None) -> Failed | Broken | None:
+        """Answer a call, or go on with an answer that broke off; tells why there is none, or no whole one."""
+        if broken is None:
+            wish = self._caching.wish(call.exchange, call.admission, call.number or 0)
+            if wish is not None or _outlives(call):
+                return await self._sharing.serve(call, wish)
+        outcome = await self._attempts.run(call, broken)
+        if isinstance(outcome, Failed | Broken):
+            return outcome
+        call.finish()
+        whole = outcome.whole
+        if whole is None:
+            await call.sink.end()
+        else:
+            headers = beside(whole.headers, call.own_headers(), call.progress.limits)
+            await call.sink.whole(whole.status, headers, whole.body)
+        return None
+
+    def _refreshed(self, call: Call) -> Call:
+        log_id = uuid7()
+        progress = Progress(log_id=log_id, event_id=call.exchange.options.event_id or log_id, gone=True)
+        self._begin(call.exchange, call.admission, progress)
+        return self._call(call.exchange, call.admission, progress, call.sink, call.number)
 
     def _finish(self, exchange: Exchange, progress: Progress) -> None:
         """Record the request and count it, once."""
@@ -280,18 +290,46 @@ class Pipeline:
             return
         progress.finished = True
         self._recorder.finish(exchange, progress)
+        self._reservations.settle(progress)
         self._observe(exchange, progress)
 
 
-def _sells_nothing(settings: gateway_pb2.GatewaySettings) -> bool:
-    return settings.HasField("wholesale") and not settings.wholesale
+def _is_used_up(error: GatewayError) -> bool:
+    """Say whether a route ended in an error of its own, so that another step may still be taken."""
+    if error.reason is Reason.ALL_STEPS_FAILED:
+        return error.metadata.get("resource") != "route"  # else there is no such route
+    return error.reason is Reason.RATE_LIMITED
 
 
-def _without_credentials(request: provider_service_pb2.InvokeRequest) -> None:
-    """Take out the client's own keys: they are the first step's provider's, and no other may see them."""
-    kept = [header for header in request.headers if header.name not in CREDENTIAL_HEADERS]
-    del request.headers[:]
-    request.headers.extend(kept)
+def _without_first(exchange: Exchange) -> Exchange:
+    """Give a request without its first step, whose word on the whole of it stands."""
+    following, *others = exchange.alternatives
+    whole, own = exchange.options, following.options
+    options = replace(
+        own,
+        event_id=whole.event_id,
+        metadata=whole.metadata,
+        collect_log=whole.collect_log,
+        collect_payload=whole.collect_payload,
+    )
+    return replace(
+        following,
+        headers=replace(following.headers, options=options),
+        alternatives=tuple(others),
+        numbered=exchange.numbered,
+        number=exchange.number + 1,
+    )
+
+
+def _may_go_on(first: Exchange, other: Exchange) -> bool:
+    """Say whether the answer to one step of a request can be continued by that to another."""
+    return other.streamed and other.dialect == first.dialect and other.upload is None
+
+
+def _outlives(call: Call) -> bool:
+    """Say whether a call is to be read to its end after its client has gone."""
+    policy = call.admission.plan.settings.on_disconnect
+    return policy == gateway_pb2.DISCONNECT_POLICY_DRAIN and call.exchange.upload is None
 
 
 def _failed(progress: Progress, error: GatewayError) -> None:
@@ -307,14 +345,22 @@ def _own_headers(progress: Progress) -> HeaderList:
         headers += [
             (names.STEP, str(progress.step)),
             (names.PROVIDER, progress.provider),
-            (names.CACHE_STATUS, "HIT" if progress.cached else "MISS"),
+            (names.CACHE_STATUS, _cache_status(progress)),
         ]
     if progress.entry is not None:
         headers.append((names.LOG_ID, progress.log_id))
     if model := progress.target_model or progress.served_model:
         headers.append((names.MODEL, model))
+    if progress.limits:
+        headers += limit_headers(progress.limits)
     if progress.notes:
         headers.append((names.TRANSLATION, "; ".join(progress.notes)))
     if progress.finished:
         headers += billing_headers(progress)
     return headers
+
+
+def _cache_status(progress: Progress) -> str:
+    if not progress.cached:
+        return "MISS"
+    return "STALE" if progress.stale else "HIT"

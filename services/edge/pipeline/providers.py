@@ -8,6 +8,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
+from headrace.cache.v1 import cache_service_pb2
 from headrace.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
 from kit.errors import GatewayError
 from kit.providers import LOCAL, SLUGS, operator_custom
@@ -76,6 +77,38 @@ class Providers:
             if body.error is None:
                 raise
             raise body.error from None
+
+    def connect(
+        self, slug: str, requests: AsyncIterator[provider_service_pb2.ConnectRequest]
+    ) -> AsyncIterator[provider_service_pb2.ConnectResponse]:
+        """Open a WebSocket at a provider."""
+        return cast(
+            "AsyncIterator[provider_service_pb2.ConnectResponse]",
+            self._own.get(slug, self._shared).Connect(requests),
+        )
+
+    async def reshape(
+        self, entry: cache_service_pb2.Entry, *, stream: bool, request: bytes
+    ) -> cache_service_pb2.Entry | None:
+        """Give a kept answer in its other form; None where it has none, or nobody is there to tell."""
+        asked = provider_service_pb2.ReshapeRequest(
+            dialect=entry.dialect, body=entry.body, stream=stream, request=request
+        )
+        try:
+            answer = await self._shared.Reshape(asked, timeout=_LIST_TIMEOUT_S)
+        except GatewayError as error:
+            self._log.debug("kept answer not reshaped", reason=error.reason)
+            return None
+        other = cache_service_pb2.Entry()
+        other.CopyFrom(entry)
+        del other.pieces[:]
+        other.body = answer.body
+        if stream:
+            other.pieces.add(size=len(answer.body))
+        for header in other.headers:
+            if header.name == "content-type":
+                header.value = answer.content_type.encode()
+        return other
 
     async def models(
         self, caller: caller_pb2.Caller, slug: str | None = None

@@ -8,17 +8,20 @@ this process.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from headrace.common.v1 import caller_pb2
+from headrace.common.v1 import caller_pb2, usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from kit.telemetry.tracing import current_trace_id
+from services.edge.pipeline.decision import passed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kit.pricing.pricer import Pricer
     from services.edge.pipeline.exchange import Exchange, Progress
 
-__all__ = ["Recorder", "Spool"]
+__all__ = ["Recorder", "Spool", "custom_cost", "summed"]
 
 _NANO = 1_000_000_000
 _EVENT_STREAM = "text/event-stream"
@@ -44,10 +47,9 @@ class Spool(Protocol):
 class Recorder:
     """Turns what happened into log entries."""
 
-    def __init__(self, spool: Spool, pricer: Pricer, log: Any) -> None:
+    def __init__(self, spool: Spool, pricer: Pricer) -> None:
         self._spool = spool
         self._pricer = pricer
-        self._log = log
 
     def begin(self, exchange: Exchange, progress: Progress) -> None:
         """
@@ -61,17 +63,30 @@ class Recorder:
             self._spool.begin(progress.log_id, entry.SerializeToString())
             progress.entry = entry
 
+    def charge(self, exchange: Exchange, progress: Progress) -> None:
+        """Take note of what the last attempt used, if that is known; the request pays for it, once."""
+        usage = progress.usage
+        if usage is None:
+            return
+        cost = self._price(exchange, progress)
+        if progress.spent and _is_for_all(exchange):
+            cost = usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CUSTOM)
+        note = progress.attempts[-1]
+        note.usage.CopyFrom(usage)
+        if cost is not None:
+            note.cost.CopyFrom(cost)
+        progress.spent.append((usage, cost))
+        # What the next attempt does not tell of itself is not known.
+        progress.usage = progress.cost = None
+
     def finish(self, exchange: Exchange, progress: Progress) -> None:
         """Keep the log entry. Called before the last byte of the answer is sent."""
-        custom = self._custom_cost(exchange, progress)
-        progress.cost = self._pricer.cost(
-            provider=progress.provider,
-            models=(progress.served_model, progress.target_model),
-            usage=progress.usage,
-            custom=custom,
-            cached=progress.cached,
-            at_us=progress.started_ns // 1000,
-        )
+        custom = custom_cost(exchange)
+        if progress.spent:
+            self.charge(exchange, progress)
+            _add_up(progress)
+        else:
+            progress.cost = self._price(exchange, progress)
         entry = progress.entry
         if entry is None:
             return
@@ -86,17 +101,54 @@ class Recorder:
             _add_payload(entry, exchange, progress)
         self._spool.finish(progress.log_id, entry.SerializeToString())
 
-    def _custom_cost(self, exchange: Exchange, progress: Progress) -> log_entry_pb2.CustomCost | None:
-        prices = exchange.options.custom_cost
-        if prices is None:
-            return None
-        try:
-            made = {_CUSTOM_PRICES[name]: round(price * _NANO) for name, price in prices.items()}
-            return log_entry_pb2.CustomCost(**made)
-        except (ValueError, OverflowError) as error:
-            # Prices are bounded where they are read; an entry is worth more than being right about that.
-            self._log.error("custom cost left out", log_id=progress.log_id, exc_info=error)
-            return None
+    def _price(self, exchange: Exchange, progress: Progress) -> usage_pb2.Cost | None:
+        return self._pricer.cost(
+            provider=progress.provider,
+            models=(progress.served_model, progress.target_model),
+            usage=progress.usage,
+            custom=custom_cost(exchange),
+            cached=progress.cached,
+            at_us=progress.started_ns // 1000,
+        )
+
+
+def _is_for_all(exchange: Exchange) -> bool:
+    """Say whether the request names one price for all of its attempts together."""
+    prices = exchange.options.custom_cost
+    return prices is not None and "total_cost" in prices
+
+
+def _add_up(progress: Progress) -> None:
+    """Add up what attempts used; a cost that is not known makes the sum so."""
+    progress.usage = summed([usage for usage, _ in progress.spent])
+    costs = [cost for _, cost in progress.spent if cost is not None]
+    if len(costs) < len(progress.spent):
+        progress.cost = None
+        return
+    progress.cost = usage_pb2.Cost()
+    progress.cost.CopyFrom(costs[-1])
+    progress.cost.nano_usd = sum(cost.nano_usd for cost in costs)
+
+
+def summed(usages: Sequence[usage_pb2.Usage]) -> usage_pb2.Usage:
+    """Add counts up; one that is missing in some stays known as far as it was told."""
+    total = usage_pb2.Usage()
+    for usage in usages:
+        for field, value in usage.ListFields():
+            if field.name == "estimated":
+                total.estimated = True
+            else:
+                setattr(total, field.name, getattr(total, field.name) + value)
+    return total
+
+
+def custom_cost(exchange: Exchange) -> log_entry_pb2.CustomCost | None:
+    """Give the prices that a request names; they are bounded where they are read."""
+    prices = exchange.options.custom_cost
+    if prices is None:
+        return None
+    made = {_CUSTOM_PRICES[name]: round(price * _NANO) for name, price in prices.items()}
+    return log_entry_pb2.CustomCost(**made)
 
 
 def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
@@ -141,6 +193,9 @@ def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Pr
         entry.request_size = exchange.upload.size
         entry.streamed = progress.content_type.startswith(_EVENT_STREAM)
     entry.attempts.extend(progress.attempts)
+    if progress.decision is not None:
+        answered = progress.outcome == log_entry_pb2.OUTCOME_SUCCESS
+        entry.decision.CopyFrom(passed(progress.decision, progress.element_id, answered=answered))
     entry.translation_notes.extend(progress.notes)
 
 

@@ -6,20 +6,31 @@ from __future__ import annotations
 
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headrace.common.v1 import http_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
+from services.edge.pipeline.billing import beside
+from services.edge.splice.verdict import Spent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from services.edge.pipeline.exchange import HeaderList, Progress, Sink
+    from services.edge.splice.sent import Sent
 
-__all__ = ["Attempt", "Failed"]
+__all__ = ["Attempt", "Broken", "Failed", "Follow", "Whole", "class_name", "class_of", "error_of"]
+
+
+class Follow(Protocol):
+    """Makes what follows a stream of a dialect and content type; None where nothing can."""
+
+    def __call__(self, dialect: http_pb2.Dialect.ValueType, content_type: str) -> Sent | None:
+        """Make it."""
+
 
 FailureClass = provider_service_pb2.FailureClass
 
@@ -32,24 +43,78 @@ _REASONS = {
 _EVENT_STREAM = "text/event-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An attempt that brought no answer, where another step may."""
-
-    error: GatewayError
-
-
 @dataclass(slots=True, kw_only=True)
 class Whole:
-    """An answer that arrived in one piece and was not sent yet."""
+    """An answer that arrived in one piece and was not sent yet, with its dialect where that is known."""
 
     status: int
     headers: HeaderList
     body: bytes
+    dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_UNSPECIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """
+    An attempt that brought no answer, where another may. Nothing was sent to the client.
+
+    Attributes:
+        error: Why.
+        kind: Class of the provider's failure, where a provider service told one.
+        status: Status that the provider gave; zero for none.
+        answer: The provider's own answer, for a client whom no other attempt helps.
+        notes: What the translation dropped, clamped or emulated on the way there.
+    """
+
+    error: GatewayError
+    kind: provider_service_pb2.FailureClass.ValueType = provider_service_pb2.FAILURE_CLASS_UNSPECIFIED
+    status: int = 0
+    answer: Whole | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What the log calls it: the class of the provider's failure, else our own reason."""
+        return _name(self.kind) if self.kind else self.error.reason
+
+
+_NOT_KNOWN = Spent()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """
+    A stream that broke off after the client got something of it, and that another attempt may continue.
+
+    Attributes:
+        error: Why.
+        kind: As in `Failed`.
+        sent: What the client has.
+        reported: Whether what `sent` withheld tells the client of it.
+        spent: What the attempts used whose words the client has, as far as it is known.
+    """
+
+    error: GatewayError
+    kind: provider_service_pb2.FailureClass.ValueType = provider_service_pb2.FAILURE_CLASS_UNSPECIFIED
+    reported: bool = False
+    sent: Sent = field(kw_only=True)
+    spent: Spent = field(kw_only=True, default=_NOT_KNOWN)
+
+    @property
+    def failed(self) -> Failed:
+        """The same, for those who choose the next step."""
+        return Failed(self.error, self.kind)
 
 
 class Attempt:
-    """One call of a provider service, and the way of its answer to the client."""
+    """
+    One call of a provider service, and the way of its answer to the client.
+
+    Attributes:
+        note: What the log keeps of it.
+        kind: Class of the provider's failure, where a provider service told one.
+        reason: Why there is no answer, or why it broke off, where no class was told. Empty: neither.
+    """
 
     def __init__(
         self,
@@ -59,7 +124,7 @@ class Attempt:
         *,
         finish: Callable[[], None],
         streamed: bool = False,
-        keep_bytes: int = 0,
+        follow: Follow | None = None,
     ) -> None:
         """
         Args:
@@ -69,79 +134,79 @@ class Attempt:
             finish: Records the request. Called when all is known of an answer that is under way, and before
                 its last bytes are written: a client that has them may close, or we may die.
             streamed: Whether a stream was asked for, whatever its format is.
-            keep_bytes: Longest body to keep for the cache, where it does not come in one piece.
+            follow: Makes what follows a stream, for another attempt to continue it. None: none may.
         """
         self._progress = progress
         self._sink = sink
         self._own_headers = own_headers
         self._finish = finish
         self._streamed = streamed
-        self._keep_bytes = keep_bytes
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
+        self._follow = follow
+        self._sent: Sent | None = None
         self._begun = False
         self._headers: HeaderList = []
         self._length: int | None = None
         self._dialect: http_pb2.Dialect.ValueType = http_pb2.DIALECT_UNSPECIFIED
         self._held: bytes | None = None
         self._started_s = time.perf_counter()
+        self.kind: provider_service_pb2.FailureClass.ValueType = (
+            provider_service_pb2.FAILURE_CLASS_UNSPECIFIED
+        )
+        self.reason = ""
+        self.note = log_entry_pb2.Attempt(
+            step=progress.step, provider=progress.provider, model=progress.target_model
+        )
 
     async def run(
-        self, answers: AsyncIterator[provider_service_pb2.InvokeResponse], *, may_fail: bool
-    ) -> Whole | Failed | None:
+        self, answers: AsyncIterator[provider_service_pb2.InvokeResponse]
+    ) -> Whole | Failed | Broken | None:
         """
         Relay the answer.
 
         Args:
             answers: The provider service's answer.
-            may_fail: Whether a failure may be answered by another step instead of the client being told.
 
         Returns:
-            `Whole` when the answer came in one piece, which the caller sends; `Failed` when there is none;
-            None when everything was sent but the end.
+            `Whole` when the answer came in one piece, which the caller sends; `Failed` when there is none, or
+            only an error of the provider's; `Broken` when a stream that may be continued broke off; None when
+            everything was sent but the end.
         """
-        note = log_entry_pb2.Attempt(
-            step=self._progress.step, provider=self._progress.provider, model=self._progress.target_model
-        )
-        self._progress.attempts.append(note)
+        progress, note = self._progress, self.note
+        note.begin.FromNanoseconds(int((self._started_s - progress.started_s) * 1e9))
+        progress.attempts.append(note)
         try:
             async with aclosing(answers):  # type: ignore[type-var]  # a generator in both topologies
-                return await self._relay(answers, note, may_fail=may_fail)
+                return await self._relay(answers)
         except GatewayError as error:
-            note.error_reason = error.reason
+            note.error_reason = self.reason = error.reason
+            # For us, not for the client.
+            note.key = error.metadata.pop("key", note.key)
             if not self._begun:
                 return Failed(error)
+            if self._sent is not None:
+                return Broken(error, sent=self._sent)
             self._truncated(error)
             self._finish()
             await self._sink.broken(error)
             return None
         finally:
-            self._took(note)
-
-    def whole_body(self) -> bytes | None:
-        """Give the body of an answer that was sent in pieces, when it was kept as a whole."""
-        return b"".join(self._kept) if self._kept and self._kept_bytes <= self._keep_bytes else None
-
-    @property
-    def headers(self) -> HeaderList:
-        """The provider's headers of the answer."""
-        return self._headers
+            self._took()
 
     async def _relay(
-        self,
-        answers: AsyncIterator[provider_service_pb2.InvokeResponse],
-        note: log_entry_pb2.Attempt,
-        *,
-        may_fail: bool,
-    ) -> Whole | Failed | None:
-        part = await anext(answers)
+        self, answers: AsyncIterator[provider_service_pb2.InvokeResponse]
+    ) -> Whole | Failed | Broken | None:
+        note = self.note
+        part = await anext(answers, None)
+        if part is None:
+            raise GatewayError(Reason.UPSTREAM_CUT, "The provider service gave no answer.")
         head = part.head
         note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
         note.status = head.status
         if head.HasField("failure"):
-            note.error_reason = _class_name(head.failure)
-            if may_fail:
-                return Failed(_error(head.failure))
+            note.error_reason = class_name(head.failure)
+            note.key = head.failure.key
+            self.kind = class_of(head.failure)
+            return await self._error_answer(part, answers)
         self._begin(head)
         if self._progress.content_type.startswith(_EVENT_STREAM):
             await self._open()
@@ -152,11 +217,29 @@ class Attempt:
                 part = await anext(answers)
             except StopAsyncIteration:
                 raise GatewayError(Reason.UPSTREAM_CUT, "The provider service's answer has no end.") from None
-        ended = await self._end(part, note)
+        ended = await self._end(part)
         async for trailing in answers:
             # What a provider sends after the end of its own dialect belongs to a native answer all the same.
             await self._sink.write(trailing.chunk.data)
         return ended
+
+    async def _error_answer(
+        self,
+        part: provider_service_pb2.InvokeResponse,
+        answers: AsyncIterator[provider_service_pb2.InvokeResponse],
+    ) -> Failed:
+        """Read an answer that tells an error: whether the client gets it depends on what else is tried."""
+        head = part.head
+        pieces = [part.chunk.data, *[more.chunk.data async for more in answers]]
+        failure = head.failure
+        answer = Whole(status=head.status, headers=_header_list(head), body=b"".join(pieces))
+        return Failed(
+            error_of(failure),
+            class_of(failure),
+            failure.upstream_status or head.status,
+            answer,
+            tuple(head.translation_notes),
+        )
 
     async def _take(self, chunk: provider_service_pb2.Chunk) -> None:
         if chunk.HasField("usage"):
@@ -193,30 +276,21 @@ class Attempt:
             await self._send(data)
 
     async def _send(self, data: bytes) -> None:
+        if self._sent is not None:
+            data = self._sent.pass_on(data)
+            if not data:
+                return
         self._progress.sent(data)
-        if self._keep_bytes:
-            self._keep(data)
         await self._sink.write(data)
-
-    def _keep(self, data: bytes) -> None:
-        self._kept_bytes += len(data)
-        if self._kept_bytes <= self._keep_bytes:
-            self._kept.append(data)
-        else:
-            self._kept.clear()
 
     def _begin(self, head: provider_service_pb2.Head) -> None:
         progress = self._progress
         progress.status = head.status
         progress.served_model = head.served_model
         progress.notes = tuple(head.translation_notes)
-        if head.HasField("failure"):
-            progress.outcome = log_entry_pb2.OUTCOME_ERROR
-            progress.error_reason = _class_name(head.failure)
-        else:
-            progress.outcome = log_entry_pb2.OUTCOME_SUCCESS
+        progress.outcome = log_entry_pb2.OUTCOME_SUCCESS
         self._dialect = head.body_dialect
-        self._headers = [(header.name, header.value.decode("latin-1")) for header in head.headers]
+        self._headers = _header_list(head)
         for name, value in self._headers:
             if name == "content-type":
                 progress.content_type = value
@@ -225,14 +299,15 @@ class Attempt:
 
     async def _open(self) -> None:
         self._begun = True
-        headers = [*self._headers, *self._own_headers()]
+        if self._follow is not None:
+            self._sent = self._follow(self._dialect, self._progress.content_type)
+        headers = beside(self._headers, self._own_headers(), self._progress.limits)
         await self._sink.begin(self._progress.status, headers, self._dialect)
 
-    async def _end(
-        self, part: provider_service_pb2.InvokeResponse, note: log_entry_pb2.Attempt
-    ) -> Whole | Failed | None:
+    async def _end(self, part: provider_service_pb2.InvokeResponse) -> Whole | Failed | Broken | None:
         """Take the message with the tail: first what it tells, then the bytes that came with it."""
-        progress, tail = self._progress, part.tail
+        progress, note, tail = self._progress, self.note, part.tail
+        note.key = tail.key
         last = (self._held or b"") + part.chunk.data
         if tail.HasField("usage"):
             progress.usage = tail.usage
@@ -240,16 +315,22 @@ class Attempt:
         progress.finish_reason = tail.finish_reason
         error = None
         if tail.HasField("failure"):
-            note.error_reason = _class_name(tail.failure)
-            error = _error(tail.failure)
+            note.error_reason = class_name(tail.failure)
+            self.kind = class_of(tail.failure)
+            error = error_of(tail.failure)
             if not self._begun:
-                return Failed(error)
+                return Failed(error, self.kind, tail.failure.upstream_status)
+            if self._sent is not None:
+                await self._send(last)
+                return Broken(error, self.kind, reported=tail.failure.reported, sent=self._sent)
             self._truncated(error)
         if not self._begun:
-            return Whole(status=progress.status, headers=self._headers, body=last)
-        self._keep(last)
+            return Whole(status=progress.status, headers=self._headers, body=last, dialect=self._dialect)
+        if self._sent is not None:
+            # Its provider service calls it whole: what looked like an error to us was none.
+            last = self._sent.pass_on(last) + self._sent.frames.rest() + self._sent.withheld
         progress.sent(last)
-        self._took(note)
+        self._took()
         self._finish()
         if last:
             await self._sink.write(last)
@@ -257,25 +338,36 @@ class Attempt:
             await self._sink.broken(error)
         return None
 
-    def _took(self, note: log_entry_pb2.Attempt) -> None:
-        note.duration.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
+    def _took(self) -> None:
+        self.note.duration.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
 
     def _truncated(self, error: GatewayError) -> None:
         self._progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
         self._progress.error_reason = error.reason
 
 
-def _class(failure: provider_service_pb2.Failure) -> Any:
+def _header_list(head: provider_service_pb2.Head) -> HeaderList:
+    return [(header.name, header.value.decode("latin-1")) for header in head.headers]
+
+
+def class_of(failure: provider_service_pb2.Failure) -> Any:
+    """Give the class of a failure."""
     # `class` is a keyword of Python's.
     return getattr(failure, "class")
 
 
-def _class_name(failure: provider_service_pb2.Failure) -> str:
-    return FailureClass.Name(_class(failure)).removeprefix("FAILURE_CLASS_")
+def class_name(failure: provider_service_pb2.Failure) -> str:
+    """Give the name of a failure's class, without prefix."""
+    return _name(class_of(failure))
 
 
-def _error(failure: provider_service_pb2.Failure) -> GatewayError:
-    reason = _REASONS.get(_class(failure), Reason.UPSTREAM_ERROR)
+def _name(kind: provider_service_pb2.FailureClass.ValueType) -> str:
+    return FailureClass.Name(kind).removeprefix("FAILURE_CLASS_")
+
+
+def error_of(failure: provider_service_pb2.Failure) -> GatewayError:
+    """Give a failure as an error."""
+    reason = _REASONS.get(class_of(failure), Reason.UPSTREAM_ERROR)
     retry_after_s = failure.retry_after.ToMilliseconds() / 1000 if failure.HasField("retry_after") else None
     message = failure.message or "The provider failed."
     return GatewayError(reason, message, retry_after_s=retry_after_s, status=str(failure.upstream_status))

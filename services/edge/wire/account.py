@@ -16,10 +16,13 @@ __all__ = ["shown"]
 
 def shown(account: account_pb2.Account) -> dict[str, Any]:
     """Give an account as JSON."""
+    deleted = {"deleted_at": iso(account.delete_time)} if account.HasField("delete_time") else {}
     return {
         "id": account.id,
         "name": account.spec.name or account.id,
         "type": "standard",
         "created_on": iso(account.create_time),
         "unified": account.spec.unified,
+        "reference_kinds": list(account.reference_kinds),
+        **deleted,
     }

@@ -79,7 +79,7 @@ HTTP: Mapping[Reason, HttpError] = {
     Reason.ALIAS_NOT_FOUND: HttpError(400, 2040, _INVALID),
     Reason.RATE_LIMITED: HttpError(429, 2003, _RATE),
     Reason.SPEND_LIMITED: HttpError(429, 2041, _RATE),
-    Reason.ALL_STEPS_FAILED: HttpError(502, 2005, _API),
+    Reason.ALL_STEPS_FAILED: HttpError(400, 2005, _INVALID),
     Reason.UPSTREAM_UNREACHABLE: HttpError(502, 2005, _API),
     Reason.UPSTREAM_TIMEOUT: HttpError(504, 2005, _API),
     Reason.UPSTREAM_MALFORMED: HttpError(502, 2002, _API),

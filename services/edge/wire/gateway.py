@@ -22,11 +22,13 @@ __all__ = ["settings", "shown"]
 _DEFAULT: Final = "default"
 _MOST_LOGS: Final = 10_000_000
 # Objects that are JSON text between services.
-_DOCUMENTS: Final = ("dlp", "guardrails", "otel", "spend_limits", "stripe")
+_DOCUMENTS: Final = ("dlp", "guardrails", "otel", "rate_limits", "spend_limits", "stripe")
 _SAME: Final = (
-    "authentication", "byok_only", "cache_invalidate_on_update", "collect_logs", "collect_payloads",
-    "log_classification", "logpush", "strict_translation", "zdr",
+    "authentication", "byok_only", "cache_invalidate_on_update", "cache_no_sharing", "cache_replay_paced",
+    "collect_logs", "collect_payloads", "log_classification", "logpush", "stream_failover",
+    "strict_translation", "zdr",
 )  # fmt: skip
+_TIMES: Final = ("cache_stale_if_error", "cache_stale_while_revalidate", "idempotency_ttl")
 _TIMEOUTS: Final = ("connect", "first_byte", "idle", "total")
 
 
@@ -35,6 +37,7 @@ def settings(body: Any) -> pb.GatewaySettings:
     message = pb.GatewaySettings(
         **{name: getattr(body, name) for name in _SAME},
         cache_ttl=_seconds(body.cache_ttl),
+        drain_timeout=_milliseconds(body.drain_timeout),
         rate_limit=body.rate_limiting_limit or 0,
         rate_limit_interval=_seconds(body.rate_limiting_interval),
         rate_limit_technique=_number(pb.RateLimitTechnique, body.rate_limiting_technique),
@@ -52,6 +55,9 @@ def settings(body: Any) -> pb.GatewaySettings:
         ),
         timeouts=pb.Timeouts(**{name: _milliseconds(getattr(body, f"{name}_timeout")) for name in _TIMEOUTS}),
     )
+    for name in _TIMES:
+        if seconds := getattr(body, name):
+            getattr(message, name).CopyFrom(Duration(seconds=seconds))
     for name in _DOCUMENTS:
         value = getattr(body, name)
         if value is not None:
@@ -71,7 +77,9 @@ def shown(gateway: pb.Gateway) -> dict[str, Any]:
         "modified_at": iso(gateway.update_time),
         "is_default": gateway.id == _DEFAULT,
         **{name: getattr(kept, name) for name in _SAME},
+        **{name: getattr(kept, name).seconds for name in _TIMES},
         "cache_ttl": kept.cache_ttl.seconds,
+        "drain_timeout": kept.drain_timeout.ToMilliseconds() if kept.HasField("drain_timeout") else None,
         "rate_limiting_interval": kept.rate_limit_interval.seconds,
         "rate_limiting_limit": kept.rate_limit,
         "rate_limiting_technique": _name(pb.RateLimitTechnique, kept.rate_limit_technique) or "fixed",

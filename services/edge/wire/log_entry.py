@@ -16,6 +16,8 @@ from services.edge.wire.moment import iso
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from headrace.common.v1 import decision_pb2
+
 __all__ = ["detail", "summary"]
 
 _NANO_USD = 1_000_000_000
@@ -62,6 +64,7 @@ def detail(entry: log_entry_pb2.LogEntry, payload: log_entry_pb2.Payload | None)
     shown["trace_id"] = entry.trace_id
     shown["translation"] = list(entry.translation_notes)
     shown["attempts"] = [_attempt(attempt) for attempt in entry.attempts]
+    shown["decision"] = _decision(entry.decision) if entry.HasField("decision") else None
     shown["request_size"] = entry.request_size
     shown["response_size"] = entry.response_size
     shown["cost_source"] = (
@@ -92,6 +95,21 @@ def _attempt(attempt: log_entry_pb2.Attempt) -> dict[str, Any]:
         "error_reason": attempt.error_reason or None,
         "duration": attempt.duration.ToMilliseconds(),
         "first_byte": attempt.first_byte.ToMilliseconds() if attempt.HasField("first_byte") else None,
+        "begin": attempt.begin.ToMilliseconds(),
+        "key": attempt.key or None,
+        "usage": _usage(attempt.usage) if attempt.HasField("usage") else None,
+        "cost": attempt.cost.nano_usd / _NANO_USD if attempt.HasField("cost") else None,
+    }
+
+
+def _decision(decision: decision_pb2.Decision) -> dict[str, Any]:
+    return {
+        "route": decision.route,
+        "version_id": decision.version_id,
+        "steps": [
+            {"element_id": step.element_id, "type": step.type, "output": step.output, "reason": step.reason}
+            for step in decision.steps
+        ],
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from kit.errors import GatewayError, Reason
+from kit.json_edit import replace_member
 from services.providers.adapters.translated import stream_type
 from services.providers.call import ARRAY_STREAM, ErrorAnswer, Reading
 from services.providers.dialects.gemini import same
@@ -19,7 +20,6 @@ from services.providers.dialects.gemini.array_stream import ArrayStream
 from services.providers.dialects.gemini.errors import write_error
 from services.providers.dialects.gemini.failures import read_error, retry_delay
 from services.providers.dialects.gemini.same import GeminiStream
-from services.providers.dialects.json_edit import replace_member
 from services.providers.dialects.openai_error import openai_error
 from services.providers.dialects.retry_after import parse_retry_after
 

@@ -68,6 +68,11 @@ class OpenAIAdapter:
         """Host that is called."""
         return self._endpoint.host
 
+    @property
+    def has_operator_key(self) -> bool:
+        """Tell whether there is a key of the operator's."""
+        return self._operator_key is not None
+
     def brings_key(self, call: Call) -> bool:
         """Tell whether a call brings its own key."""
         return brings_key(call, self._provider.auth)

@@ -50,6 +50,18 @@ class MeteredStream(ABC):
         self._handed_out = False
         self._events = 0
         self._content_events = 0
+        self._opened_with_content = False
+
+    @property
+    def began(self) -> bool:
+        """True once something of the answer itself was handed out."""
+        return bool(
+            self._verbatim
+            or self._content_events
+            or self._opened_with_content
+            or self._ended
+            or self._finish_reason
+        )
 
     @property
     def usage(self) -> UsageCounts | None:

@@ -44,6 +44,11 @@ class OpaqueStream:
         return self._failure
 
     @property
+    def began(self) -> bool:
+        """True: what is handed on as it is, is handed on at once."""
+        return True
+
+    @property
     def done(self) -> bool:
         """True when the answer is whole, or has failed."""
         return self._done

@@ -80,5 +80,13 @@ class AnswerStream(Protocol):
         """Why the answer is not whole. None: nothing is wrong so far."""
 
     @property
+    def began(self) -> bool:
+        """
+        True once something of the answer itself was handed out, not only what opens it.
+
+        Until then the answer can still turn out to be an error. Always true where that cannot be told.
+        """
+
+    @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter: the answer is whole, or has failed."""

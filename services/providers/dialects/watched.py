@@ -50,6 +50,11 @@ class WatchedStream:
         self.failure: StreamFailure | None = None
 
     @property
+    def began(self) -> bool:
+        """True: what is handed on as it is, is handed on at once."""
+        return True
+
+    @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter."""
         return self._ended or self.failure is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.router.v1 import gateway_pb2 as pb
 from services.router.convert.fields import choice, duration, invalid, milliseconds, seconds, timestamp
@@ -50,6 +50,8 @@ _STRATEGIES = {
     pb.LOG_MANAGEMENT_STRATEGY_STOP_INSERTING: LogStrategy.STOP_INSERTING,
 }
 _STRATEGY_NUMBERS = {found: number for number, found in _STRATEGIES.items()}
+
+_OTHER_TIMES = ("cache_stale_while_revalidate", "cache_stale_if_error", "idempotency_ttl")
 
 
 def wanted(
@@ -99,6 +101,11 @@ def settings(message: pb.GatewaySettings) -> GatewaySettings:
         wholesale=message.wholesale if message.HasField("wholesale") else None,
         workers_ai_billing_mode=message.workers_ai_billing_mode or "postpaid",
         store_id=message.store_id,
+        stream_failover=message.stream_failover,
+        drain_timeout_ms=milliseconds(message, "drain_timeout"),
+        cache_replay_paced=message.cache_replay_paced,
+        cache_no_sharing=message.cache_no_sharing,
+        **{f"{name}_s": seconds(message, name, param=name) for name in _OTHER_TIMES},
         **({"log_management": message.log_management} if message.HasField("log_management") else {}),
     )
     return checked_settings(found)
@@ -120,6 +127,7 @@ def gateway(found: ManagedGateway) -> pb.Gateway:
             dlp_json=documents.dlp,
             guardrails_json=documents.guardrails,
             otel_json=documents.otel,
+            rate_limits_json=documents.rate_limits,
             spend_limits_json=documents.spend_limits,
             stripe_json=documents.stripe,
         )
@@ -140,7 +148,20 @@ def plan_settings(found: GatewaySettings) -> pb.GatewaySettings:
         strict_translation=found.strict_translation,
         byok_only=found.own_keys_only,
         zdr=found.zdr,
+        **_traffic(found),
     )
+
+
+def _traffic(found: GatewaySettings) -> dict[str, Any]:
+    """Return what stands alike in plans and in gateways; what is off is left out."""
+    times = {name: getattr(found, f"{name}_s") for name in _OTHER_TIMES}
+    return {
+        "stream_failover": found.stream_failover,
+        "drain_timeout": duration(found.drain_timeout_ms),
+        "cache_replay_paced": found.cache_replay_paced,
+        "cache_no_sharing": found.cache_no_sharing,
+        **{name: duration(time_s * 1000) for name, time_s in times.items() if time_s},
+    }
 
 
 def _settings_message(found: GatewaySettings) -> pb.GatewaySettings:
@@ -169,6 +190,7 @@ def _settings_message(found: GatewaySettings) -> pb.GatewaySettings:
         wholesale=found.wholesale,
         workers_ai_billing_mode=found.workers_ai_billing_mode,
         store_id=found.store_id,
+        **_traffic(found),
     )
 
 
@@ -178,6 +200,7 @@ def _documents(message: pb.GatewaySettings) -> Documents:
             dlp=message.dlp_json,
             guardrails=message.guardrails_json,
             otel=message.otel_json,
+            rate_limits=message.rate_limits_json,
             spend_limits=message.spend_limits_json,
             stripe=message.stripe_json,
         )

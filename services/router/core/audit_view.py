@@ -25,7 +25,7 @@ __all__ = ["custom_provider_view", "gateway_view", "route_view"]
 
 # Examples of calls may show a key.
 _TEXTS: Final = ("description", "link", "curl_example", "js_example")
-_DOCUMENTS: Final = ("dlp", "guardrails", "otel", "spend_limits", "stripe")
+_DOCUMENTS: Final = ("dlp", "guardrails", "otel", "rate_limits", "spend_limits", "stripe")
 
 
 def gateway_view(found: ManagedGateway) -> dict[str, Any]:
@@ -120,6 +120,13 @@ def _settings(settings: GatewaySettings) -> dict[str, Any]:
         "total_timeout": timeouts.total_ms,
         "wholesale": settings.wholesale,
         "workers_ai_billing_mode": settings.workers_ai_billing_mode,
+        "cache_no_sharing": settings.cache_no_sharing,
+        "cache_replay_paced": settings.cache_replay_paced,
+        "cache_stale_if_error": settings.cache_stale_if_error_s,
+        "cache_stale_while_revalidate": settings.cache_stale_while_revalidate_s,
+        "drain_timeout": settings.drain_timeout_ms,
+        "idempotency_ttl": settings.idempotency_ttl_s,
+        "stream_failover": settings.stream_failover,
         "zdr": settings.zdr,
     }
 

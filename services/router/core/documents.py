@@ -14,6 +14,7 @@ import orjson
 from services.router.core.export import read_otel, read_stripe
 from services.router.core.inspection import read_dlp, read_guardrails
 from services.router.core.json_reader import parse
+from services.router.core.rate_limits import read_rate_limits
 from services.router.core.spend_limits import read_spend_limits
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Documents:
     dlp: str = ""
     guardrails: str = ""
     otel: str = ""
+    rate_limits: str = ""
     spend_limits: str = ""
     stripe: str = ""
 
@@ -41,6 +43,7 @@ _READERS: Final[dict[str, Callable[[Value], Any]]] = {
     "dlp": read_dlp,
     "guardrails": read_guardrails,
     "otel": read_otel,
+    "rate_limits": read_rate_limits,
     "spend_limits": read_spend_limits,
     "stripe": read_stripe,
 }

@@ -7,13 +7,12 @@ Members of one object must all hold. A plain value is short for `$eq`.
 
 from __future__ import annotations
 
-import importlib
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from services.router.core.engine.pattern import Pattern, PatternError
 from services.router.core.json_reader import Value
 
 if TYPE_CHECKING:
@@ -27,11 +26,6 @@ _DEEPEST: Final = 16
 _MOST_CHOICES: Final = 100
 _LONGEST_TEXT: Final = 1024
 _LONGEST_PATTERN: Final = 256
-# What `re` has no other name for.
-_PARSER: Final[Any] = importlib.import_module("re._parser")
-_NOT_PLAIN: Final = frozenset(
-    {"ASSERT", "ASSERT_NOT", "GROUPREF", "GROUPREF_EXISTS", "ATOMIC_GROUP", "POSSESSIVE_REPEAT"}
-)
 
 
 def is_field(text: str) -> bool:
@@ -39,9 +33,11 @@ def is_field(text: str) -> bool:
     return text.isprintable() and _FIELD.fullmatch(text) is not None
 
 
-def check_conditions(value: Value) -> None:
+def check_conditions(value: Value) -> int:
     """
-    Look through conditions. A text that holds them as JSON is taken too, which some clients send.
+    Look through conditions and return how many patterns they hold.
+
+    A text that holds them as JSON is taken too, which some clients send.
 
     Raises:
         GatewayError: INVALID_REQUEST; `param` is the path to what is wrong.
@@ -51,7 +47,9 @@ def check_conditions(value: Value) -> None:
             value = Value(orjson.loads(value.raw), value.path)
         except orjson.JSONDecodeError:
             raise value.error("This is no JSON.") from None
-    _Checker().group(value, 0)
+    checker = _Checker()
+    checker.group(value, 0)
+    return checker.patterns
 
 
 class _Checker:
@@ -59,6 +57,7 @@ class _Checker:
 
     def __init__(self) -> None:
         self._tests = 0
+        self.patterns = 0
 
     def group(self, value: Value, depth: int) -> None:
         """Look at an object of fields and of what joins further groups."""
@@ -94,6 +93,7 @@ class _Checker:
             if check is None:
                 raise operand.error(f"There is no such operator. There are: {', '.join(_OPERATORS)}, $not.")
             check(operand)
+            self.patterns += name == "$regex"
 
     def _count(self, value: Value, depth: int) -> None:
         self._tests += 1
@@ -120,27 +120,10 @@ def _check_choices(value: Value) -> None:
 
 
 def _check_pattern(value: Value) -> None:
-    """
-    Look at a pattern without compiling it: a class of characters without case takes that long to compile that
-    one request full of them would keep everybody else waiting for minutes.
-    """
-    pattern = value.text(least=1, most=_LONGEST_PATTERN)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parsed = _PARSER.parse(pattern)
-        is_plain = _is_plain(parsed)
-    except (re.error, OverflowError, RecursionError):
-        raise value.error("This is no regular expression.") from None
-    if not is_plain:
-        raise value.error("Patterns here look neither ahead nor back, and do not refer back to a group.")
-
-
-def _is_plain(parsed: Any) -> bool:
-    """Tell whether a pattern has only what can be searched for in a time that grows with the text."""
-    if isinstance(parsed, tuple | list) or hasattr(parsed, "data"):
-        return all(_is_plain(part) for part in getattr(parsed, "data", parsed))
-    return str(parsed) not in _NOT_PLAIN
+        Pattern(value.text(least=1, most=_LONGEST_PATTERN))
+    except PatternError as error:
+        raise value.error(str(error)) from None
 
 
 def _check_flag(value: Value) -> None:

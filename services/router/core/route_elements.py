@@ -27,6 +27,8 @@ _LONGEST_MODEL: Final = 256
 _LONGEST_TIMEOUT_MS: Final = 86_400_000
 _MOST_RETRIES: Final = 5
 _MOST_LIMIT: Final = 1_000_000_000_000
+_MOST_USD: Final = 1_000_000
+_STRATEGIES: Final = ("random", "least-latency", "weighted")
 _LONGEST_WINDOW_S: Final = 366 * 86_400
 _MOST_SHARES: Final = 5
 _ALL: Final = 100
@@ -40,6 +42,7 @@ class Element:
     One element of a route.
 
     Attributes:
+        patterns: How many patterns it has.
         place: Where it stands, for what is to be said about it.
         outputs: By name, the id of the element that comes next.
         places: Where each of them is said.
@@ -47,6 +50,7 @@ class Element:
 
     id: str
     type: str
+    patterns: int
     place: Value
     outputs: dict[str, str]
     places: dict[str, Value]
@@ -73,11 +77,12 @@ def read_element(value: Value, knows: Callable[[str], bool]) -> Element:
     element_id = members["id"].text(least=1, most=_LONGEST_ID)
     kind = members["type"].one_of(*_READERS)
     properties = members.get("properties") or value.at("properties")
-    _READERS[kind](properties, knows)
+    patterns = _READERS[kind](properties, knows)
     outputs = _outputs(members.get("outputs") or value.at("outputs"), kind)
     return Element(
         id=element_id,
         type=kind,
+        patterns=patterns or 0,
         place=value,
         outputs={name: _target(place) for name, place in outputs.items()},
         places=outputs,
@@ -126,12 +131,23 @@ def _nothing(value: Value, _: Callable[[str], bool]) -> None:
         value.members(())
 
 
-def _conditional(value: Value, _: Callable[[str], bool]) -> None:
+def _conditional(value: Value, _: Callable[[str], bool]) -> int:
     members = value.members(("conditions", "condition"))
     if len(members) != 1:
         raise value.at("conditions").error("This is required, once.")
     (conditions,) = members.values()
-    check_conditions(conditions)
+    return check_conditions(conditions)
+
+
+def _percentage(value: Value, _: Callable[[str], bool]) -> None:
+    if value.raw is None:
+        return
+    members = value.members(("key", "strategy"))
+    strategy = members["strategy"].one_of(*_STRATEGIES) if "strategy" in members else "random"
+    if "key" in members and members["key"].raw != "":
+        if strategy == "least-latency":
+            raise members["key"].error("What is the fastest is not decided by a key.")
+        _check_key(members["key"])
 
 
 def _rate(value: Value, _: Callable[[str], bool]) -> None:
@@ -143,20 +159,25 @@ def _rate(value: Value, _: Callable[[str], bool]) -> None:
         raise value.at("limitType").error("This is said twice.")
     if len(spans) != 1:
         raise value.at("window").error("This is required, once.")
-    for kind in kinds:
-        kind.one_of("count", "cost")
+    kind = kinds[0].one_of("count", "tokens", "cost") if kinds else "count"
     spans[0].number(above=0, most=_LONGEST_WINDOW_S)
-    members["limit"].number(above=0, most=_MOST_LIMIT)
+    if kind == "cost":
+        members["limit"].number(above=0, most=_MOST_USD)
+    else:
+        members["limit"].integer(least=1, most=_MOST_LIMIT)
     if "technique" in members:
         members["technique"].one_of("fixed", "sliding")
     if "key" in members and members["key"].raw != "":
-        key = members["key"]
-        if not is_field(key.text(least=1, most=_LONGEST_MODEL)):
-            raise key.error("A field of metadata, body or headers is expected, such as metadata.user_id.")
+        _check_key(members["key"])
+
+
+def _check_key(key: Value) -> None:
+    if not is_field(key.text(least=1, most=_LONGEST_MODEL)):
+        raise key.error("A field of metadata, body or headers is expected, such as metadata.user_id.")
 
 
 def _model(value: Value, knows: Callable[[str], bool]) -> None:
-    known = ("model", "provider", "retries", "timeout")
+    known = ("model", "provider", "retries", "stream_failover", "timeout")
     members = value.members(known, required=("provider", "model"))
     provider = members["provider"]
     if not knows(provider.text(least=1, most=_LONGEST_MODEL)):
@@ -166,13 +187,15 @@ def _model(value: Value, knows: Callable[[str], bool]) -> None:
         members["timeout"].integer(most=_LONGEST_TIMEOUT_MS)
     if "retries" in members:
         members["retries"].integer(most=_MOST_RETRIES)
+    if "stream_failover" in members:
+        members["stream_failover"].boolean()
 
 
 # By type: how its properties are read, and which outputs it must and may have.
-_READERS: Final[dict[str, Callable[[Value, Callable[[str], bool]], None]]] = {
+_READERS: Final[dict[str, Callable[[Value, Callable[[str], bool]], int | None]]] = {
     "start": _nothing,
     "conditional": _conditional,
-    "percentage": _nothing,
+    "percentage": _percentage,
     "rate": _rate,
     "rate_limit": _rate,
     "model": _model,

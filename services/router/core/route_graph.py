@@ -20,6 +20,8 @@ __all__ = ["check_elements"]
 
 _MOST_BYTES: Final = 256 * 1024
 _MOST_ELEMENTS: Final = 100
+# Of all its conditions together: each keeps what it found out.
+_MOST_PATTERNS: Final = 50
 
 
 def check_elements(text: str, knows: Callable[[str], bool]) -> str:
@@ -41,9 +43,12 @@ def check_elements(text: str, knows: Callable[[str], bool]) -> str:
         if element.id in elements:
             raise item.at("id").error("Another element has this id.")
         elements[element.id] = element
+    if sum(element.patterns for element in elements.values()) > _MOST_PATTERNS:
+        raise value.error(f"A route has at most {_MOST_PATTERNS} patterns.")
     start = _start(value, elements.values())
     _check_targets(elements)
     _check_order(elements, start)
+    _check_reach(elements, start)
     for kind in ("model", "end"):
         if all(element.type != kind for element in elements.values()):
             raise value.error(f"An element of the type {kind} is expected.")
@@ -67,7 +72,7 @@ def _check_targets(elements: dict[str, Element]) -> None:
 
 
 def _check_order(elements: dict[str, Element], start: Element) -> None:
-    """Go every way from the start, depth first: none may come back, and all elements must be met."""
+    """Go every way from the start, depth first: none may come back."""
     done: set[str] = set()
     under_way = {start.id}
     ways = [(start, iter(start.outputs))]
@@ -85,6 +90,22 @@ def _check_order(elements: dict[str, Element], start: Element) -> None:
         if target.id not in done:
             under_way.add(target.id)
             ways.append((target, iter(target.outputs)))
+
+
+def _check_reach(elements: dict[str, Element], start: Element) -> None:
+    """Go the ways that requests can take: they must lead to all elements, and an answer ends a way."""
+    met: set[str] = set()
+    ahead = [start.id]
+    while ahead:
+        element = elements[ahead.pop()]
+        if element.id in met:
+            continue
+        met.add(element.id)
+        ahead += (
+            target
+            for name, target in element.outputs.items()
+            if element.type != "model" or name != "success" or elements[target].type == "end"
+        )
     for element in elements.values():
-        if element.id not in done:
-            raise element.place.error("No way leads to this element.")
+        if element.id not in met:
+            raise element.place.error("No way leads to this element; where a model answers, the route ends.")

@@ -114,6 +114,13 @@ class GatewaySettings:
     wholesale: bool | None = None
     workers_ai_billing_mode: str = "postpaid"
     store_id: str = ""
+    stream_failover: bool = False
+    drain_timeout_ms: int | None = None
+    cache_stale_while_revalidate_s: int = 0
+    cache_stale_if_error_s: int = 0
+    cache_replay_paced: bool = False
+    cache_no_sharing: bool = False
+    idempotency_ttl_s: int = 0
 
     @property
     def own_keys_only(self) -> bool:
@@ -142,6 +149,9 @@ def checked_settings(settings: GatewaySettings) -> GatewaySettings:
     for name in ("connect", "first_byte", "idle", "total"):
         timeout_ms = getattr(settings.timeouts, f"{name}_ms")
         _check_range(f"{name}_timeout", timeout_ms, 1, _LONGEST_TIMEOUT_MS, "milliseconds")
+    _check_range("drain_timeout", settings.drain_timeout_ms, 1, _LONGEST_TIMEOUT_MS, "milliseconds")
+    for name in ("cache_stale_while_revalidate", "cache_stale_if_error", "idempotency_ttl"):
+        _check_range(name, getattr(settings, f"{name}_s"), 0, _LONGEST_TTL_S, "seconds")
     _check_texts(settings)
     return settings
 

@@ -10,6 +10,7 @@ from kit import moment
 from kit.account import check_account_id
 from kit.audit_service import actor_of
 from kit.ids import uuid7
+from kit.providers import is_custom
 from services.router.convert import custom_providers as convert
 from services.router.core.custom_provider import CustomProvider, checked
 from services.router.store import By
@@ -64,7 +65,11 @@ class CustomProviderServicer(CustomProviderServiceServicer):
         """List an account's providers."""
         account_id = check_account_id(request.account_id)
         found, total = await self._store.page(account_id, convert.query(request))
-        return pb.ListCustomProvidersResponse(providers=map(convert.message, found), total_count=total)
+        return pb.ListCustomProvidersResponse(
+            providers=map(convert.message, found),
+            total_count=total,
+            operator_providers=sorted(filter(is_custom, self._catalogue.providers)),
+        )
 
     async def GetCustomProvider(
         self, request: pb.GetCustomProviderRequest, context: Any

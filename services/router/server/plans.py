@@ -12,8 +12,9 @@ from kit.audit import Actor
 from kit.ids import uuid7
 from services.router.convert import plans
 from services.router.core.gateway import absent, is_gateway_id, not_found
-from services.router.core.plan import own_provider, plan
+from services.router.core.plan import own_provider, plan, route_name
 from services.router.server.default_gateway import DefaultGateway
+from services.router.server.gateway_book import GatewayBook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
     from kit.generation import WatchHub
     from services.router.config import RouterConfig
     from services.router.core.gateway import Gateway
-    from services.router.core.plan import Catalogue
+    from services.router.core.plan import Catalogue, PlanRequest
+    from services.router.core.plan import Plan as Planned
+    from services.router.server.health import HealthRpcs
+    from services.router.server.limits import LimitServicer
+    from services.router.server.route_plans import RoutePlans
     from services.router.store import PlanGateways, PlanProviders
 
 __all__ = ["RouterServicer"]
@@ -41,6 +46,9 @@ class RouterServicer(RouterServiceServicer):
         catalogue: What there is to choose from.
         config: How long answers hold.
         clock: The time.
+        health: What is known of how providers do.
+        limits: What requests may use.
+        routes: Dynamic routes.
         log: Where gateways that make themselves are told.
     """
 
@@ -53,8 +61,15 @@ class RouterServicer(RouterServiceServicer):
         catalogue: Catalogue,
         config: RouterConfig,
         clock: Clock,
+        health: HealthRpcs,
+        limits: LimitServicer,
+        routes: RoutePlans,
         log: Any,
     ) -> None:
+        self._routes = routes
+        self._book = GatewayBook(store=store, hub=hub)
+        self._limits = limits
+        self._health = health
         self._store = store
         self._custom_providers = custom_providers
         self._hub = hub
@@ -67,14 +82,11 @@ class RouterServicer(RouterServiceServicer):
         """Decide the steps for a request."""
         wanted = plans.plan_request(request)
         account_id = check_account_id(request.caller.account_id)
-        gateway, generation = await self._gateway(
-            account_id, request.caller, authenticated=wanted.authenticated
-        )
+        gateway, generation = await self._gateway(account_id, request.caller, wanted)
         # Read after the generation: what changes in between voids this answer.
-        slug = own_provider(wanted, gateway, self._catalogue)
-        own = await self._custom_providers.find(account_id, slug) if slug else None
         return plans.planned(
-            plan(wanted, gateway, self._catalogue, own),
+            await self._planned(request, wanted, gateway, generation),
+            limited=await self._limits.limited(account_id, gateway.id, generation),
             reuse_for_s=self._config.reuse_for_s,
             grace_s=self._config.grace_s,
             generation=generation,
@@ -87,17 +99,50 @@ class RouterServicer(RouterServiceServicer):
             async for event in events:
                 yield plans.invalidation(event.number, event.scope)
 
+    async def Reserve(self, request: pb.ReserveRequest, context: Any) -> pb.ReserveResponse:
+        """Reserve what a step may use."""
+        return await self._limits.reserve(request)
+
+    async def Settle(self, request: pb.SettleRequest, context: Any) -> pb.SettleResponse:
+        """Settle reservations."""
+        return await self._limits.settle(request)
+
+    async def ReportHealth(self, request: pb.ReportHealthRequest, context: Any) -> pb.ReportHealthResponse:
+        """Take note of how attempts ended."""
+        return self._health.report(request)
+
+    async def GetHealth(self, request: pb.GetHealthRequest, context: Any) -> pb.GetHealthResponse:
+        """List what is known of how providers do."""
+        return self._health.get(request)
+
+    async def _planned(
+        self, request: pb.PlanRequest, wanted: PlanRequest, gateway: Gateway, generation: int
+    ) -> Planned:
+        name = route_name(wanted, gateway)
+        if name is None:
+            slug = own_provider(wanted, gateway, self._catalogue)
+            own = await self._custom_providers.find(gateway.account_id, slug) if slug else None
+            return plan(wanted, gateway, self._catalogue, own)
+        asked = plans.asked(request, gateway.account_id)
+        if not request.continuation:
+            return await self._routes.begin(name, gateway, generation, asked)
+        return await self._routes.go_on(
+            request.continuation, gateway, generation, asked, plans.failed(request)
+        )
+
     async def _gateway(
-        self, account_id: str, caller: caller_pb2.Caller, *, authenticated: bool
+        self, account_id: str, caller: caller_pb2.Caller, wanted: PlanRequest
     ) -> tuple[Gateway, int]:
         gateway_id = caller.gateway_id
         if not is_gateway_id(gateway_id):
             raise not_found(gateway_id)
-        found, generation = await self._store.find(account_id, gateway_id)
+        # Only plans of routes are asked for with each request.
+        gateways = self._book if wanted.for_route else self._store
+        found, generation = await gateways.find(account_id, gateway_id)
         if found is not None:
             return found, generation
         would_be = absent(account_id, gateway_id, moment.now(self._clock), internal_id=uuid7())
-        if not authenticated:
+        if not wanted.authenticated:
             # Nobody from outside makes us write. The settings demand a token, so the edge refuses.
             return would_be, generation
         actor = Actor(token_id=caller.token_id, interface="api")

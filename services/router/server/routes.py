@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.router.v1 import route_service_pb2 as pb
@@ -11,11 +12,26 @@ from kit.account import check_account_id
 from kit.audit import Actor
 from kit.audit_service import actor_of
 from kit.ids import uuid7
+from kit.tokens import CREDENTIAL_HEADERS
 from services.router.convert import routes as convert
-from services.router.core.page import checked_page
-from services.router.core.route import Route, RouteDeployment, RouteVersion, check_comment, check_name
+from services.router.convert.fields import invalid
+from services.router.convert.plans import header_values
+from services.router.core.engine.asked import Asked, Input
+from services.router.core.gateway import DEFAULT_GATEWAY, not_found
+from services.router.core.page import checked_page, is_uuid
+from services.router.core.route import (
+    Route,
+    RouteDeployment,
+    RouteVersion,
+    check_comment,
+    check_name,
+    no_such_route,
+)
 from services.router.core.route_graph import check_elements
+from services.router.counters.store import Scope
 from services.router.server.default_gateway import DefaultGateway
+from services.router.server.route_book import compiled
+from services.router.server.route_simulation import Thought
 from services.router.store import By, RouteKey
 
 if TYPE_CHECKING:
@@ -24,7 +40,9 @@ if TYPE_CHECKING:
     from headrace.common.v1 import actor_pb2
     from kit.clock import Clock
     from kit.generation import WatchHub
+    from services.router.core.engine.compiled import CompiledRoute
     from services.router.core.plan import Catalogue
+    from services.router.server.route_simulation import RouteSimulator
     from services.router.store import CustomProviderStore, PlanGateways, RouteStore
 
 __all__ = ["RouteServicer"]
@@ -40,6 +58,7 @@ class RouteServicer(RouteServiceServicer):
         custom_providers: The accounts' own providers, which routes may name.
         hub: Is told of changes.
         catalogue: Has the providers that routes may name.
+        simulator: Goes through routes for requests that are only thought of.
         clock: The time.
         log: Where changes are told.
     """
@@ -52,10 +71,13 @@ class RouteServicer(RouteServiceServicer):
         custom_providers: CustomProviderStore,
         hub: WatchHub,
         catalogue: Catalogue,
+        simulator: RouteSimulator,
         clock: Clock,
         log: Any,
     ) -> None:
         self._store = store
+        self._gateways = gateways
+        self._simulator = simulator
         self._custom_providers = custom_providers
         self._hub = hub
         self._catalogue = catalogue
@@ -154,6 +176,44 @@ class RouteServicer(RouteServiceServicer):
         found, total = await self._store.deployments(_key(request), page)
         return pb.ListRouteDeploymentsResponse(deployments=map(convert.deployment, found), total_count=total)
 
+    async def SimulateRoute(self, request: pb.SimulateRouteRequest, context: Any) -> pb.SimulateRouteResponse:
+        """Tell which way a request would take through a route."""
+        account_id = check_account_id(request.account_id)
+        gateway_id = request.gateway_id
+        if gateway_id != DEFAULT_GATEWAY and (await self._gateways.find(account_id, gateway_id))[0] is None:
+            raise not_found(gateway_id)
+        if request.elements:
+            if request.route_id or request.version_id:
+                raise invalid("elements", "Either a route is named, or elements are given.")
+            elements = await self._elements(account_id, request.elements)
+            route = compiled(elements, self._catalogue.aliases, route_id="", version_id="")
+        else:
+            route = await self._stored(request, account_id)
+        return convert.simulated(await self._simulator.run(route, _thought(request, account_id, route)))
+
+    async def _stored(self, request: pb.SimulateRouteRequest, account_id: str) -> CompiledRoute:
+        """Return the version of a route that is named, by the route's id or name."""
+        key = _key(request)
+        found = (
+            None
+            if is_uuid(key.route_id)
+            else await self._store.find(account_id, key.gateway_id, key.route_id)
+        )
+        if found is None:
+            if not is_uuid(key.route_id):
+                raise no_such_route(key.route_id)
+            found = await self._store.get(key)
+        version = found.version
+        if request.version_id:
+            _, version = await self._store.version(replace(key, route_id=found.id), request.version_id)
+        return compiled(
+            version.elements,
+            self._catalogue.aliases,
+            route_id=found.id,
+            version_id=version.id,
+            name=found.name,
+        )
+
     async def _elements(self, account_id: str, text: str) -> str:
         own_slugs = await self._custom_providers.slugs(account_id)
         return check_elements(text, lambda name: self._catalogue.knows(name, own_slugs))
@@ -172,6 +232,31 @@ def _key(request: Any) -> RouteKey:
         account_id=check_account_id(request.account_id),
         gateway_id=request.gateway_id,
         route_id=request.route_id,
+    )
+
+
+def _thought(request: pb.SimulateRouteRequest, account_id: str, route: CompiledRoute) -> Thought:
+    for index, element_id in enumerate(request.failing):
+        if element_id not in route.nodes:
+            raise invalid(f"failing.{index}", "The route has no element of this id.")
+    draw = request.draw if request.HasField("draw") else None
+    if draw is not None and not 0 <= draw < 1:
+        raise invalid("draw", "A number from 0 up to 1 is expected, 1 not included.")
+    asked = Asked(
+        account_id=account_id,
+        given=frozenset(Input),
+        body=request.body,
+        headers=header_values(
+            each for each in request.headers if each.name.lower() not in CREDENTIAL_HEADERS
+        ),
+        metadata=dict(request.metadata),
+    )
+    return Thought(
+        asked=asked,
+        scope=Scope(account_id, request.gateway_id),
+        token_id=request.token_id,
+        failing=frozenset(request.failing),
+        draw=draw,
     )
 
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace.common.v1 import actor_pb2 as headrace_dot_common_dot_v1_dot_actor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/auth/v1/account.proto\x12\x10headrace.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadrace/common/v1/actor.proto\"\xa4\x01\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\x0b\x41\x63\x63ountSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07unified\x18\x02 \x01(\x08\"\x81\x01\n\x14\x43reateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15\x43reateAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"M\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\t\"X\n\x14ListAccountsResponse\x12+\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x19.headrace.auth.v1.Account\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"@\n\x12GetAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"\x81\x01\n\x14UpdateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15UpdateAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"T\n\x14\x44\x65leteAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12(\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15\x44\x65leteAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account2\xee\x03\n\x0e\x41\x63\x63ountService\x12`\n\rCreateAccount\x12&.headrace.auth.v1.CreateAccountRequest\x1a\'.headrace.auth.v1.CreateAccountResponse\x12]\n\x0cListAccounts\x12%.headrace.auth.v1.ListAccountsRequest\x1a&.headrace.auth.v1.ListAccountsResponse\x12W\n\nGetAccount\x12#.headrace.auth.v1.GetAccountRequest\x1a$.headrace.auth.v1.GetAccountResponse\x12`\n\rUpdateAccount\x12&.headrace.auth.v1.UpdateAccountRequest\x1a\'.headrace.auth.v1.UpdateAccountResponse\x12`\n\rDeleteAccount\x12&.headrace.auth.v1.DeleteAccountRequest\x1a\'.headrace.auth.v1.DeleteAccountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace/auth/v1/account.proto\x12\x10headrace.auth.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadrace/common/v1/actor.proto\"\xee\x01\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0freference_kinds\x18\x05 \x03(\t\x12/\n\x0b\x64\x65lete_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\",\n\x0b\x41\x63\x63ountSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07unified\x18\x02 \x01(\x08\"\x81\x01\n\x14\x43reateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15\x43reateAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"f\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x03 \x03(\t\x12\x17\n\x0finclude_deleted\x18\x04 \x01(\x08\"X\n\x14ListAccountsResponse\x12+\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x19.headrace.auth.v1.Account\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"@\n\x12GetAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"\x81\x01\n\x14UpdateAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12+\n\x04spec\x18\x02 \x01(\x0b\x32\x1d.headrace.auth.v1.AccountSpec\x12(\n\x05\x61\x63tor\x18\x03 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15UpdateAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account\"T\n\x14\x44\x65leteAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12(\n\x05\x61\x63tor\x18\x02 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"C\n\x15\x44\x65leteAccountResponse\x12*\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x19.headrace.auth.v1.Account2\xee\x03\n\x0e\x41\x63\x63ountService\x12`\n\rCreateAccount\x12&.headrace.auth.v1.CreateAccountRequest\x1a\'.headrace.auth.v1.CreateAccountResponse\x12]\n\x0cListAccounts\x12%.headrace.auth.v1.ListAccountsRequest\x1a&.headrace.auth.v1.ListAccountsResponse\x12W\n\nGetAccount\x12#.headrace.auth.v1.GetAccountRequest\x1a$.headrace.auth.v1.GetAccountResponse\x12`\n\rUpdateAccount\x12&.headrace.auth.v1.UpdateAccountRequest\x1a\'.headrace.auth.v1.UpdateAccountResponse\x12`\n\rDeleteAccount\x12&.headrace.auth.v1.DeleteAccountRequest\x1a\'.headrace.auth.v1.DeleteAccountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.auth.v1.account_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ACCOUNT']._serialized_start=118
-  _globals['_ACCOUNT']._serialized_end=282
-  _globals['_ACCOUNTSPEC']._serialized_start=284
-  _globals['_ACCOUNTSPEC']._serialized_end=328
-  _globals['_CREATEACCOUNTREQUEST']._serialized_start=331
-  _globals['_CREATEACCOUNTREQUEST']._serialized_end=460
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=462
-  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=529
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=531
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=608
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=610
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=698
-  _globals['_GETACCOUNTREQUEST']._serialized_start=700
-  _globals['_GETACCOUNTREQUEST']._serialized_end=739
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=741
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=805
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=808
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=937
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=939
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1006
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1008
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1092
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1094
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1161
-  _globals['_ACCOUNTSERVICE']._serialized_start=1164
-  _globals['_ACCOUNTSERVICE']._serialized_end=1658
+  _globals['_ACCOUNT']._serialized_end=356
+  _globals['_ACCOUNTSPEC']._serialized_start=358
+  _globals['_ACCOUNTSPEC']._serialized_end=402
+  _globals['_CREATEACCOUNTREQUEST']._serialized_start=405
+  _globals['_CREATEACCOUNTREQUEST']._serialized_end=534
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_start=536
+  _globals['_CREATEACCOUNTRESPONSE']._serialized_end=603
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=605
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=707
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=709
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=797
+  _globals['_GETACCOUNTREQUEST']._serialized_start=799
+  _globals['_GETACCOUNTREQUEST']._serialized_end=838
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=840
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=904
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=907
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1036
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1038
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1105
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=1107
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=1191
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=1193
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=1260
+  _globals['_ACCOUNTSERVICE']._serialized_start=1263
+  _globals['_ACCOUNTSERVICE']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

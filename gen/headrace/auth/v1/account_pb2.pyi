@@ -30,6 +30,8 @@ class Account(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REFERENCE_KINDS_FIELD_NUMBER: _builtins.int
+    DELETE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Name in URLs: 1 to 64 of `A-Z a-z 0-9 _ -`."""
     @_builtins.property
@@ -44,6 +46,18 @@ class Account(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed."""
 
+    @_builtins.property
+    def reference_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Kinds of references to keys in other stores that it may use
+        here: `env`, `file`, `vault`.
+        """
+
+    @_builtins.property
+    def delete_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was deleted. Absent: it is there. Nothing but a list
+        that asks for deleted ones has it.
+        """
+
     def __init__(
         self,
         *,
@@ -51,10 +65,12 @@ class Account(_message.Message):
         spec: Global___AccountSpec | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        reference_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        delete_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "delete_time", b"delete_time", "id", b"id", "reference_kinds", b"reference_kinds", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,10 +171,13 @@ class ListAccountsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Largest number of accounts in the answer, 1 to 1000. Zero: 100."""
     offset: _builtins.int
     """How many to pass over, at least 0."""
+    include_deleted: _builtins.bool
+    """True: deleted ones too, whose ids are not used again."""
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these. Empty: all."""
@@ -169,10 +188,11 @@ class ListAccountsRequest(_message.Message):
         page_size: _builtins.int = ...,
         offset: _builtins.int = ...,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        include_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "offset", b"offset", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "include_deleted", b"include_deleted", "offset", b"offset", "page_size", b"page_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

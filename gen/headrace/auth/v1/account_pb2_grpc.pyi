@@ -38,7 +38,7 @@ class AccountServiceStub:
     one of that id, deleted ones included.
     """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListAccountsRequest, _account_pb2.ListAccountsResponse]
-    """Lists accounts by id."""
+    """Lists accounts by id, deleted ones too where that is asked for."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]
     """Finds an account. Fails with NOT_FOUND."""
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.UpdateAccountRequest, _account_pb2.UpdateAccountResponse]
@@ -61,7 +61,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     one of that id, deleted ones included.
     """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.ListAccountsRequest, _account_pb2.ListAccountsResponse]  # type: ignore[assignment]
-    """Lists accounts by id."""
+    """Lists accounts by id, deleted ones too where that is asked for."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.GetAccountRequest, _account_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Finds an account. Fails with NOT_FOUND."""
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.UpdateAccountRequest, _account_pb2.UpdateAccountResponse]  # type: ignore[assignment]
@@ -93,7 +93,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ListAccountsResponse, _abc.Awaitable[_account_pb2.ListAccountsResponse]]:
-        """Lists accounts by id."""
+        """Lists accounts by id, deleted ones too where that is asked for."""
 
     @_abc_1.abstractmethod
     def GetAccount(

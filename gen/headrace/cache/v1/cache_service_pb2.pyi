@@ -37,9 +37,15 @@ class LookupRequest(_message.Message):
     CREDENTIAL_DIGEST_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     READ_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     custom_key: _builtins.str
     """The key that the client chose (`cf-aig-cache-key`). When present, nothing
-    below is part of the key.
+    below is part of the key. What follows a line feed tells apart those who may
+    not share answers under one key, and is purged with it.
     """
     provider: _builtins.str
     """Provider of the first step."""
@@ -57,9 +63,32 @@ class LookupRequest(_message.Message):
     """The whole body."""
     read: _builtins.bool
     """False: only the key is wanted (`cf-aig-skip-cache`)."""
+    claim: _builtins.bool
+    """True: after a miss, or beside an answer past its time, the caller will
+    fetch the answer if nobody else does already.
+    """
+    idempotency_key: _builtins.str
+    """What makes the request known again (`Idempotency-Key`), with the id of the
+    token. When present, it is the key, and the digest of everything else is
+    compared: another request under the same key fails with CONFLICT.
+    """
+    stream: _builtins.bool
+    """Whether a stream was asked for. Answers to either are found, where the
+    dialect has both.
+    """
     @_builtins.property
     def caller(self) -> _caller_pb2.Caller:
         """Required. Who asks; entries never cross accounts or gateways."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """After a miss, or beside an answer past its time: how long to wait for an
+        answer that somebody else fetches already. Absent or zero: not at all.
+        """
+
+    @_builtins.property
+    def stale(self) -> _duration_pb2.Duration:
+        """Answers past their time that are wanted too: up to this long past it."""
 
     def __init__(
         self,
@@ -72,14 +101,24 @@ class LookupRequest(_message.Message):
         credential_digest: _builtins.bytes = ...,
         body: _builtins.bytes = ...,
         read: _builtins.bool = ...,
+        claim: _builtins.bool = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        stale: _duration_pb2.Duration | None = ...,
+        idempotency_key: _builtins.str | None = ...,
+        stream: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "caller", b"caller", "custom_key", b"custom_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "_idempotency_key", b"_idempotency_key", "caller", b"caller", "custom_key", b"custom_key", "idempotency_key", b"idempotency_key", "stale", b"stale", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "body", b"body", "caller", b"caller", "credential_digest", b"credential_digest", "custom_key", b"custom_key", "endpoint", b"endpoint", "model", b"model", "provider", b"provider", "read", b"read"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "_idempotency_key", b"_idempotency_key", "body", b"body", "caller", b"caller", "claim", b"claim", "credential_digest", b"credential_digest", "custom_key", b"custom_key", "endpoint", b"endpoint", "idempotency_key", b"idempotency_key", "model", b"model", "provider", b"provider", "read", b"read", "stale", b"stale", "stream", b"stream", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__custom_key: _TypeAlias = _typing.Literal["custom_key"]  # noqa: Y015
     _WhichOneofArgType__custom_key: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key"]  # noqa: Y015
+    _WhichOneofReturnType__idempotency_key: _TypeAlias = _typing.Literal["idempotency_key"]  # noqa: Y015
+    _WhichOneofArgType__idempotency_key: _TypeAlias = _typing.Literal["_idempotency_key", b"_idempotency_key"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__custom_key) -> _WhichOneofReturnType__custom_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotency_key) -> _WhichOneofReturnType__idempotency_key | None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
 
@@ -91,8 +130,16 @@ class LookupResponse(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Opaque key for `Store`."""
+    claimed: _builtins.bool
+    """True: the caller is the one to fetch the answer, and to `Store` it or to
+    `Release` the key. The claim ends by itself after a while.
+    """
+    stale: _builtins.bool
+    """True: the entry is past its time."""
     @_builtins.property
     def entry(self) -> Global___Entry:
         """The stored answer. Absent: a miss."""
@@ -102,10 +149,12 @@ class LookupResponse(_message.Message):
         *,
         key: _builtins.bytes = ...,
         entry: Global___Entry | None = ...,
+        claimed: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "entry", b"entry", "key", b"key", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -124,6 +173,10 @@ class Entry(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     STORE_TIME_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    DIALECT_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """HTTP status."""
     body: _builtins.bytes
@@ -132,6 +185,10 @@ class Entry(_message.Message):
     """Provider that gave it."""
     model: _builtins.str
     """Model that gave it, as the provider named it."""
+    finish_reason: _builtins.str
+    """Finish reason in OpenAI's words. Empty: none."""
+    dialect: _http_pb2.Dialect.ValueType
+    """Dialect of the body's events or of the body. Unspecified: not known."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
         """Headers worth replaying, `content-type` among them."""
@@ -144,6 +201,16 @@ class Entry(_message.Message):
     def store_time(self) -> _timestamp_pb2.Timestamp:
         """When it was stored. Set by the cache."""
 
+    @_builtins.property
+    def cost(self) -> _usage_pb2.Cost:
+        """What it cost at the time. Absent: not known."""
+
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[Global___Piece]:
+        """A stream: how the body falls into the pieces that came, in order. Empty: it
+        is an answer in one piece.
+        """
+
     def __init__(
         self,
         *,
@@ -154,14 +221,44 @@ class Entry(_message.Message):
         model: _builtins.str = ...,
         usage: _usage_pb2.Usage | None = ...,
         store_time: _timestamp_pb2.Timestamp | None = ...,
+        cost: _usage_pb2.Cost | None = ...,
+        pieces: _abc.Iterable[Global___Piece] | None = ...,
+        finish_reason: _builtins.str = ...,
+        dialect: _http_pb2.Dialect.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "model", b"model", "provider", b"provider", "status", b"status", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cost", b"cost", "dialect", b"dialect", "finish_reason", b"finish_reason", "headers", b"headers", "model", b"model", "pieces", b"pieces", "provider", b"provider", "status", b"status", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class Piece(_message.Message):
+    """Part of a stream's body."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Its length in bytes."""
+    at_ms: _builtins.int
+    """Milliseconds from the answer's beginning to when it came."""
+    def __init__(
+        self,
+        *,
+        size: _builtins.int = ...,
+        at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Piece: _TypeAlias = Piece  # noqa: Y015
 
 @_typing.final
 class StoreRequest(_message.Message):
@@ -172,6 +269,7 @@ class StoreRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     ENTRY_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Required. Key from `Lookup`."""
     @_builtins.property
@@ -182,16 +280,21 @@ class StoreRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """Required. How long to keep it, 60 s to 30 days."""
 
+    @_builtins.property
+    def stale(self) -> _duration_pb2.Duration:
+        """How long after that it is kept for those who take answers past their time."""
+
     def __init__(
         self,
         *,
         key: _builtins.bytes = ...,
         entry: Global___Entry | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        stale: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "stale", b"stale", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "key", b"key", "stale", b"stale", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,7 +308,9 @@ class StoreResponse(_message.Message):
 
     STORED_FIELD_NUMBER: _builtins.int
     stored: _builtins.bool
-    """False when the answer was too large to keep."""
+    """False when the answer was not kept: it was too large, was purged while it was
+    fetched, or there is no room.
+    """
     def __init__(
         self,
         *,
@@ -218,3 +323,95 @@ class StoreResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseRequest(_message.Message):
+    """Request for `CacheService.Release`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """Required. Key that was claimed."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseResponse(_message.Message):
+    """Response for `CacheService.Release`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
+
+@_typing.final
+class PurgeRequest(_message.Message):
+    """Request for `CacheService.Purge`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CUSTOM_KEY_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Whose answers."""
+    gateway_id: _builtins.str
+    """Of which gateway. Empty: all of the account's."""
+    provider: _builtins.str
+    """Only those that this provider gave."""
+    custom_key: _builtins.str
+    """Only the one under this chosen key (`cf-aig-cache-key`); needs a gateway."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        gateway_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        custom_key: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "custom_key", b"custom_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key", "account_id", b"account_id", "custom_key", b"custom_key", "gateway_id", b"gateway_id", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__custom_key: _TypeAlias = _typing.Literal["custom_key"]  # noqa: Y015
+    _WhichOneofArgType__custom_key: _TypeAlias = _typing.Literal["_custom_key", b"_custom_key"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__custom_key) -> _WhichOneofReturnType__custom_key | None: ...
+
+Global___PurgeRequest: _TypeAlias = PurgeRequest  # noqa: Y015
+
+@_typing.final
+class PurgeResponse(_message.Message):
+    """Response for `CacheService.Purge`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeResponse: _TypeAlias = PurgeResponse  # noqa: Y015

@@ -48,6 +48,16 @@ class CacheServiceStub:
                 request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreRequest.SerializeToString,
                 response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreResponse.FromString,
                 _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/headrace.cache.v1.CacheService/Release',
+                request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.Purge = channel.unary_unary(
+                '/headrace.cache.v1.CacheService/Purge',
+                request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeRequest.SerializeToString,
+                response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer:
@@ -59,7 +69,7 @@ class CacheServiceServicer:
 
     def Lookup(self, request, context):
         """Finds a stored answer. A miss is an answer, not an error; callers treat
-        any error as a miss. Has no side effects.
+        any error as a miss. Has no side effects but the claim that was asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,6 +77,22 @@ class CacheServiceServicer:
 
     def Store(self, request, context):
         """Stores an answer under the key that `Lookup` gave. The latest one stays.
+        Ends the claim on the key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Gives back a claim on a key, because there will be no answer to store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Purge(self, request, context):
+        """Forgets answers: of a gateway, of one provider, or of one chosen key; and
+        those that were looked up before and come later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +110,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Store,
                     request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreRequest.FromString,
                     response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.FromString,
+                    response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Purge': grpc.unary_unary_rpc_method_handler(
+                    servicer.Purge,
+                    request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeRequest.FromString,
+                    response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -144,6 +180,60 @@ class CacheService:
             '/headrace.cache.v1.CacheService/Store',
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreRequest.SerializeToString,
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.StoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.cache.v1.CacheService/Release',
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.SerializeToString,
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Purge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.cache.v1.CacheService/Purge',
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeRequest.SerializeToString,
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,10 +39,18 @@ class CacheServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     Lookup: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.LookupRequest, _cache_service_pb2.LookupResponse]
     """Finds a stored answer. A miss is an answer, not an error; callers treat
-    any error as a miss. Has no side effects.
+    any error as a miss. Has no side effects but the claim that was asked for.
     """
     Store: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]
-    """Stores an answer under the key that `Lookup` gave. The latest one stays."""
+    """Stores an answer under the key that `Lookup` gave. The latest one stays.
+    Ends the claim on the key.
+    """
+    Release: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ReleaseRequest, _cache_service_pb2.ReleaseResponse]
+    """Gives back a claim on a key, because there will be no answer to store."""
+    Purge: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.PurgeRequest, _cache_service_pb2.PurgeResponse]
+    """Forgets answers: of a gateway, of one provider, or of one chosen key; and
+    those that were looked up before and come later.
+    """
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
@@ -55,10 +63,18 @@ class CacheServiceAsyncStub(CacheServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.LookupRequest, _cache_service_pb2.LookupResponse]  # type: ignore[assignment]
     """Finds a stored answer. A miss is an answer, not an error; callers treat
-    any error as a miss. Has no side effects.
+    any error as a miss. Has no side effects but the claim that was asked for.
     """
     Store: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.StoreRequest, _cache_service_pb2.StoreResponse]  # type: ignore[assignment]
-    """Stores an answer under the key that `Lookup` gave. The latest one stays."""
+    """Stores an answer under the key that `Lookup` gave. The latest one stays.
+    Ends the claim on the key.
+    """
+    Release: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ReleaseRequest, _cache_service_pb2.ReleaseResponse]  # type: ignore[assignment]
+    """Gives back a claim on a key, because there will be no answer to store."""
+    Purge: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.PurgeRequest, _cache_service_pb2.PurgeResponse]  # type: ignore[assignment]
+    """Forgets answers: of a gateway, of one provider, or of one chosen key; and
+    those that were looked up before and come later.
+    """
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps answers and finds them again.
@@ -74,7 +90,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.LookupResponse, _abc.Awaitable[_cache_service_pb2.LookupResponse]]:
         """Finds a stored answer. A miss is an answer, not an error; callers treat
-        any error as a miss. Has no side effects.
+        any error as a miss. Has no side effects but the claim that was asked for.
         """
 
     @_abc_1.abstractmethod
@@ -83,6 +99,26 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_service_pb2.StoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.StoreResponse, _abc.Awaitable[_cache_service_pb2.StoreResponse]]:
-        """Stores an answer under the key that `Lookup` gave. The latest one stays."""
+        """Stores an answer under the key that `Lookup` gave. The latest one stays.
+        Ends the claim on the key.
+        """
+
+    @_abc_1.abstractmethod
+    def Release(
+        self,
+        request: _cache_service_pb2.ReleaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.ReleaseResponse, _abc.Awaitable[_cache_service_pb2.ReleaseResponse]]:
+        """Gives back a claim on a key, because there will be no answer to store."""
+
+    @_abc_1.abstractmethod
+    def Purge(
+        self,
+        request: _cache_service_pb2.PurgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.PurgeResponse, _abc.Awaitable[_cache_service_pb2.PurgeResponse]]:
+        """Forgets answers: of a gateway, of one provider, or of one chosen key; and
+        those that were looked up before and come later.
+        """
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

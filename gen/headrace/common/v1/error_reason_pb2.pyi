@@ -107,10 +107,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {"rule": "a1b2"}}
     """
     ERROR_REASON_ALL_STEPS_FAILED: _ErrorReason.ValueType  # 15
-    """Every step of the plan failed.
+    """There is no dynamic route of this name, or it ends without a model.
 
         {"reason": "ALL_STEPS_FAILED", "domain": "headrace",
-         "metadata": {"steps": "2"}}
+         "metadata": {"resource": "route", "id": "support"}}
     """
     ERROR_REASON_UPSTREAM_UNREACHABLE: _ErrorReason.ValueType  # 16
     """No connection to the provider could be made.
@@ -278,10 +278,10 @@ ERROR_REASON_SPEND_LIMITED: ErrorReason.ValueType  # 14
      "metadata": {"rule": "a1b2"}}
 """
 ERROR_REASON_ALL_STEPS_FAILED: ErrorReason.ValueType  # 15
-"""Every step of the plan failed.
+"""There is no dynamic route of this name, or it ends without a model.
 
     {"reason": "ALL_STEPS_FAILED", "domain": "headrace",
-     "metadata": {"steps": "2"}}
+     "metadata": {"resource": "route", "id": "support"}}
 """
 ERROR_REASON_UPSTREAM_UNREACHABLE: ErrorReason.ValueType  # 16
 """No connection to the provider could be made.

@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.common.v1 import caller_pb2 as _caller_pb2
+from headrace.common.v1 import decision_pb2 as _decision_pb2
 from headrace.common.v1 import usage_pb2 as _usage_pb2
 import builtins as _builtins
 import sys
@@ -96,6 +97,7 @@ class LogEntry(_message.Message):
     CUSTOM_COST_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 in lower case, made by the edge: the idempotency key of `Record`."""
     provider: _builtins.str
@@ -180,6 +182,10 @@ class LogEntry(_message.Message):
     def custom_cost(self) -> Global___CustomCost:
         """The caller's own prices (`cf-aig-custom-cost`)."""
 
+    @_builtins.property
+    def decision(self) -> _decision_pb2.Decision:
+        """How a dynamic route came to what was tried. Absent: none was asked for."""
+
     def __init__(
         self,
         *,
@@ -214,10 +220,11 @@ class LogEntry(_message.Message):
         custom_cost: Global___CustomCost | None = ...,
         feedback: _builtins.float | None = ...,
         score: _builtins.float | None = ...,
+        decision: _decision_pb2.Decision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "feedback", b"feedback", "payload", b"payload", "score", b"score", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "decision", b"decision", "duration", b"duration", "feedback", b"feedback", "payload", b"payload", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "feedback", b"feedback", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "score", b"score", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "decision", b"decision", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "feedback", b"feedback", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "score", b"score", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__feedback: _TypeAlias = _typing.Literal["feedback"]  # noqa: Y015
     _WhichOneofArgType__feedback: _TypeAlias = _typing.Literal["_feedback", b"_feedback"]  # noqa: Y015
@@ -243,6 +250,10 @@ class Attempt(_message.Message):
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     FIRST_BYTE_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     """Index of the step."""
     provider: _builtins.str
@@ -253,6 +264,8 @@ class Attempt(_message.Message):
     """Status that the provider gave. Zero: none."""
     error_reason: _builtins.str
     """Why it failed, as in `LogEntry.error_reason`. Empty: it did not."""
+    key: _builtins.str
+    """Which key paid: a stored key's id, `operator` or `request`. Empty: not known."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """How long it took."""
@@ -260,6 +273,20 @@ class Attempt(_message.Message):
     @_builtins.property
     def first_byte(self) -> _duration_pb2.Duration:
         """How long until its first byte. Absent: there was none."""
+
+    @_builtins.property
+    def begin(self) -> _duration_pb2.Duration:
+        """From the request's beginning to that of the attempt."""
+
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """What it used. Absent: not known, or nothing."""
+
+    @_builtins.property
+    def cost(self) -> _usage_pb2.Cost:
+        """What it cost. Absent: not known, or nothing. Set where several attempts of
+        one request have a cost, whose sum is the entry's.
+        """
 
     def __init__(
         self,
@@ -271,10 +298,14 @@ class Attempt(_message.Message):
         error_reason: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
         first_byte: _duration_pb2.Duration | None = ...,
+        begin: _duration_pb2.Duration | None = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        cost: _usage_pb2.Cost | None = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "first_byte", b"first_byte"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "cost", b"cost", "duration", b"duration", "first_byte", b"first_byte", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "error_reason", b"error_reason", "first_byte", b"first_byte", "model", b"model", "provider", b"provider", "status", b"status", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "cost", b"cost", "duration", b"duration", "error_reason", b"error_reason", "first_byte", b"first_byte", "key", b"key", "model", b"model", "provider", b"provider", "status", b"status", "step", b"step", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

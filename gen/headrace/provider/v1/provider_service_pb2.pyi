@@ -385,12 +385,15 @@ class Failure(_message.Message):
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     REPORTED_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     upstream_status: _builtins.int
     """Status that the provider gave. Zero: none."""
     message: _builtins.str
     """What to tell the client, where the bytes do not tell it already."""
     reported: _builtins.bool
     """True when the bytes already hold the error in the client's dialect."""
+    key: _builtins.str
+    """Which key paid, as in `Tail`."""
     @_builtins.property
     def retry_after(self) -> _duration_pb2.Duration:
         """How long the provider asks to wait. Absent: it did not say."""
@@ -402,10 +405,11 @@ class Failure(_message.Message):
         retry_after: _duration_pb2.Duration | None = ...,
         message: _builtins.str = ...,
         reported: _builtins.bool = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "message", b"message", "reported", b"reported", "retry_after", b"retry_after", "upstream_status", b"upstream_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "key", b"key", "message", b"message", "reported", b"reported", "retry_after", b"retry_after", "upstream_status", b"upstream_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,12 +456,15 @@ class Tail(_message.Message):
     SERVED_MODEL_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
     finish_reason: _builtins.str
     """Finish reason in OpenAI's words: `stop`, `length`, `tool_calls`,
     `content_filter`. Empty: none, or not known.
     """
     served_model: _builtins.str
     """Model that answered, as the provider named it."""
+    key: _builtins.str
+    """Which key paid: a stored key's id, `operator` or `request`. Empty: none."""
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
         """What the whole answer used. Absent: not known."""
@@ -478,10 +485,11 @@ class Tail(_message.Message):
         served_model: _builtins.str = ...,
         failure: Global___Failure | None = ...,
         timings: Global___Timings | None = ...,
+        key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "finish_reason", b"finish_reason", "served_model", b"served_model", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "finish_reason", b"finish_reason", "key", b"key", "served_model", b"served_model", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +530,258 @@ class Timings(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Timings: _TypeAlias = Timings  # noqa: Y015
+
+@_typing.final
+class ConnectRequest(_message.Message):
+    """Message of `ProviderService.Connect` from the client."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: _builtins.int
+    SUBPROTOCOLS_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def open(self) -> Global___InvokeRequest:
+        """What is asked: a native call without body. In the first message only."""
+
+    @_builtins.property
+    def subprotocols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """WebSocket subprotocols that the client offers, without those that hold a
+        credential of ours. In the first message only.
+        """
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """A frame."""
+
+    @_builtins.property
+    def close(self) -> Global___Close:
+        """The client closes."""
+
+    def __init__(
+        self,
+        *,
+        open: Global___InvokeRequest | None = ...,
+        subprotocols: _abc.Iterable[_builtins.str] | None = ...,
+        frame: Global___Frame | None = ...,
+        close: Global___Close | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "frame", b"frame", "open", b"open"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "frame", b"frame", "open", b"open", "subprotocols", b"subprotocols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectRequest: _TypeAlias = ConnectRequest  # noqa: Y015
+
+@_typing.final
+class ConnectResponse(_message.Message):
+    """Message of `ProviderService.Connect` from the provider."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENED_FIELD_NUMBER: _builtins.int
+    FRAME_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    SERVED_MODEL_FIELD_NUMBER: _builtins.int
+    served_model: _builtins.str
+    """Model, sent when the protocol tells it after the opening. Empty: nothing new."""
+    @_builtins.property
+    def opened(self) -> Global___Opened:
+        """How the connection begins. In the first message only."""
+
+    @_builtins.property
+    def frame(self) -> Global___Frame:
+        """A frame."""
+
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """What was used so far, sent when it changed. Replaces earlier reports."""
+
+    @_builtins.property
+    def close(self) -> Global___Close:
+        """The provider closes, or its connection broke."""
+
+    def __init__(
+        self,
+        *,
+        opened: Global___Opened | None = ...,
+        frame: Global___Frame | None = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        close: Global___Close | None = ...,
+        served_model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "frame", b"frame", "opened", b"opened", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close", b"close", "frame", b"frame", "opened", b"opened", "served_model", b"served_model", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConnectResponse: _TypeAlias = ConnectResponse  # noqa: Y015
+
+@_typing.final
+class Opened(_message.Message):
+    """How a WebSocket begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    SUBPROTOCOL_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    SERVED_MODEL_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    status: _builtins.int
+    """101, or the HTTP status of the error that came instead."""
+    subprotocol: _builtins.str
+    """Subprotocol that the provider chose. Empty: none."""
+    body: _builtins.bytes
+    """Body of an error."""
+    served_model: _builtins.str
+    """Model, where the address or the protocol tells it. Empty: not known."""
+    key: _builtins.str
+    """Which key pays, as in `Tail`."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
+        """Headers of the answer, as in `Head`."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why this is an error. Absent: it is not."""
+
+    def __init__(
+        self,
+        *,
+        status: _builtins.int = ...,
+        headers: _abc.Iterable[_http_pb2.Header] | None = ...,
+        subprotocol: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        served_model: _builtins.str = ...,
+        failure: Global___Failure | None = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failure", b"failure", "headers", b"headers", "key", b"key", "served_model", b"served_model", "status", b"status", "subprotocol", b"subprotocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opened: _TypeAlias = Opened  # noqa: Y015
+
+@_typing.final
+class Frame(_message.Message):
+    """A message of a WebSocket, whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    BINARY_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """What it carries."""
+    binary: _builtins.bool
+    """True: it is binary. False: it is text."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        binary: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binary", b"binary", "data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Frame: _TypeAlias = Frame  # noqa: Y015
+
+@_typing.final
+class Close(_message.Message):
+    """The end of a WebSocket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """Code of RFC 6455 section 7.4, 1006 for a connection that broke."""
+    reason: _builtins.str
+    """Reason, at most 123 bytes."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Close: _TypeAlias = Close  # noqa: Y015
+
+@_typing.final
+class ReshapeRequest(_message.Message):
+    """Request for `ProviderService.Reshape`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIALECT_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    dialect: _http_pb2.Dialect.ValueType
+    """Required. Dialect of the answer."""
+    body: _builtins.bytes
+    """Required. All of the answer."""
+    stream: _builtins.bool
+    """True: it is in one piece, and a stream is wanted. False: the other way round."""
+    request: _builtins.bytes
+    """Required. The request, in the same dialect."""
+    def __init__(
+        self,
+        *,
+        dialect: _http_pb2.Dialect.ValueType = ...,
+        body: _builtins.bytes = ...,
+        stream: _builtins.bool = ...,
+        request: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "dialect", b"dialect", "request", b"request", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReshapeRequest: _TypeAlias = ReshapeRequest  # noqa: Y015
+
+@_typing.final
+class ReshapeResponse(_message.Message):
+    """Response for `ProviderService.Reshape`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BODY_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """The answer in its other form."""
+    content_type: _builtins.str
+    """Its content type."""
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "content_type", b"content_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReshapeResponse: _TypeAlias = ReshapeResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

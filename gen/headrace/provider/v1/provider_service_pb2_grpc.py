@@ -47,6 +47,16 @@ class ProviderServiceStub:
                 request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.SerializeToString,
                 response_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
                 _registered_method=True)
+        self.Connect = channel.stream_stream(
+                '/headrace.provider.v1.ProviderService/Connect',
+                request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectRequest.SerializeToString,
+                response_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectResponse.FromString,
+                _registered_method=True)
+        self.Reshape = channel.unary_unary(
+                '/headrace.provider.v1.ProviderService/Reshape',
+                request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeRequest.SerializeToString,
+                response_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/headrace.provider.v1.ProviderService/ListModels',
                 request_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ListModelsRequest.SerializeToString,
@@ -86,6 +96,28 @@ class ProviderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Connect(self, request_iterator, context):
+        """Opens a WebSocket at a provider, and relays its frames both ways unchanged.
+
+        The first request has `open`, the first answer `opened`; after them frames
+        in any number, and `close` last, from either side. Fails with the reasons
+        of `Invoke` when no connection is made; a provider that answers with an
+        HTTP error instead of an upgrade is `opened` with that status and body, and
+        nothing follows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reshape(self, request, context):
+        """Turns a kept answer into its other form in the same dialect: a stream into
+        one piece, or the other way round. Asks no provider. Fails with UNSUPPORTED
+        where the dialect has no other form, or the answer cannot be read.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked for without asking the provider, or
         that the provider lists when asked with the caller's credential.
@@ -106,6 +138,16 @@ def add_ProviderServiceServicer_to_server(servicer, server):
                     servicer.Upload,
                     request_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.FromString,
                     response_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.SerializeToString,
+            ),
+            'Connect': grpc.stream_stream_rpc_method_handler(
+                    servicer.Connect,
+                    request_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectRequest.FromString,
+                    response_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectResponse.SerializeToString,
+            ),
+            'Reshape': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reshape,
+                    request_deserializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeRequest.FromString,
+                    response_serializer=headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -170,6 +212,60 @@ class ProviderService:
             '/headrace.provider.v1.ProviderService/Upload',
             headrace_dot_provider_dot_v1_dot_provider__service__pb2.UploadRequest.SerializeToString,
             headrace_dot_provider_dot_v1_dot_provider__service__pb2.InvokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Connect(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/headrace.provider.v1.ProviderService/Connect',
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectRequest.SerializeToString,
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.ConnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reshape(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.provider.v1.ProviderService/Reshape',
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeRequest.SerializeToString,
+            headrace_dot_provider_dot_v1_dot_provider__service__pb2.ReshapeResponse.FromString,
             options,
             channel_credentials,
             insecure,

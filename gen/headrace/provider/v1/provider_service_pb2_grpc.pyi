@@ -54,6 +54,20 @@ class ProviderServiceStub:
 
     The answer is the same as of `Invoke`, and so is its message.
     """
+    Connect: _grpc.StreamStreamMultiCallable[_provider_service_pb2.ConnectRequest, _provider_service_pb2.ConnectResponse]
+    """Opens a WebSocket at a provider, and relays its frames both ways unchanged.
+
+    The first request has `open`, the first answer `opened`; after them frames
+    in any number, and `close` last, from either side. Fails with the reasons
+    of `Invoke` when no connection is made; a provider that answers with an
+    HTTP error instead of an upgrade is `opened` with that status and body, and
+    nothing follows.
+    """
+    Reshape: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ReshapeRequest, _provider_service_pb2.ReshapeResponse]
+    """Turns a kept answer into its other form in the same dialect: a stream into
+    one piece, or the other way round. Asks no provider. Fails with UNSUPPORTED
+    where the dialect has no other form, or the answer cannot be read.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_provider_service_pb2.ListModelsRequest, _provider_service_pb2.ListModelsResponse]
     """Lists the models that can be asked for without asking the provider, or
     that the provider lists when asked with the caller's credential.
@@ -84,6 +98,20 @@ class ProviderServiceAsyncStub(ProviderServiceStub):
     uploaded, or a body of unknown length. Cannot be tried again.
 
     The answer is the same as of `Invoke`, and so is its message.
+    """
+    Connect: _aio.StreamStreamMultiCallable[_provider_service_pb2.ConnectRequest, _provider_service_pb2.ConnectResponse]  # type: ignore[assignment]
+    """Opens a WebSocket at a provider, and relays its frames both ways unchanged.
+
+    The first request has `open`, the first answer `opened`; after them frames
+    in any number, and `close` last, from either side. Fails with the reasons
+    of `Invoke` when no connection is made; a provider that answers with an
+    HTTP error instead of an upgrade is `opened` with that status and body, and
+    nothing follows.
+    """
+    Reshape: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ReshapeRequest, _provider_service_pb2.ReshapeResponse]  # type: ignore[assignment]
+    """Turns a kept answer into its other form in the same dialect: a stream into
+    one piece, or the other way round. Asks no provider. Fails with UNSUPPORTED
+    where the dialect has no other form, or the answer cannot be read.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_provider_service_pb2.ListModelsRequest, _provider_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked for without asking the provider, or
@@ -124,6 +152,32 @@ class ProviderServiceServicer(metaclass=_abc_1.ABCMeta):
         uploaded, or a body of unknown length. Cannot be tried again.
 
         The answer is the same as of `Invoke`, and so is its message.
+        """
+
+    @_abc_1.abstractmethod
+    def Connect(
+        self,
+        request_iterator: _MaybeAsyncIterator[_provider_service_pb2.ConnectRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_provider_service_pb2.ConnectResponse], _abc.AsyncIterator[_provider_service_pb2.ConnectResponse]]:
+        """Opens a WebSocket at a provider, and relays its frames both ways unchanged.
+
+        The first request has `open`, the first answer `opened`; after them frames
+        in any number, and `close` last, from either side. Fails with the reasons
+        of `Invoke` when no connection is made; a provider that answers with an
+        HTTP error instead of an upgrade is `opened` with that status and body, and
+        nothing follows.
+        """
+
+    @_abc_1.abstractmethod
+    def Reshape(
+        self,
+        request: _provider_service_pb2.ReshapeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_provider_service_pb2.ReshapeResponse, _abc.Awaitable[_provider_service_pb2.ReshapeResponse]]:
+        """Turns a kept answer into its other form in the same dialect: a stream into
+        one piece, or the other way round. Asks no provider. Fails with UNSUPPORTED
+        where the dialect has no other form, or the answer cannot be read.
         """
 
     @_abc_1.abstractmethod

@@ -231,21 +231,29 @@ class ListCustomProvidersResponse(_message.Message):
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
     TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    OPERATOR_PROVIDERS_FIELD_NUMBER: _builtins.int
     total_count: _builtins.int
     """How many satisfy the request in all."""
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CustomProvider]:
         """The providers."""
 
+    @_builtins.property
+    def operator_providers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Slugs, with the prefix `custom-`, of the providers that the operator added
+        for all accounts. No account can have one of these slugs.
+        """
+
     def __init__(
         self,
         *,
         providers: _abc.Iterable[Global___CustomProvider] | None = ...,
         total_count: _builtins.int = ...,
+        operator_providers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers", "total_count", b"total_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator_providers", b"operator_providers", "providers", b"providers", "total_count", b"total_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -203,6 +203,14 @@ class GatewaySettings(_message.Message):
     OTEL_JSON_FIELD_NUMBER: _builtins.int
     SPEND_LIMITS_JSON_FIELD_NUMBER: _builtins.int
     STRIPE_JSON_FIELD_NUMBER: _builtins.int
+    RATE_LIMITS_JSON_FIELD_NUMBER: _builtins.int
+    STREAM_FAILOVER_FIELD_NUMBER: _builtins.int
+    DRAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CACHE_STALE_WHILE_REVALIDATE_FIELD_NUMBER: _builtins.int
+    CACHE_STALE_IF_ERROR_FIELD_NUMBER: _builtins.int
+    CACHE_REPLAY_PACED_FIELD_NUMBER: _builtins.int
+    CACHE_NO_SHARING_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_TTL_FIELD_NUMBER: _builtins.int
     authentication: _builtins.bool
     """True: a request without a valid token is refused."""
     collect_logs: _builtins.bool
@@ -253,6 +261,18 @@ class GatewaySettings(_message.Message):
     """JSON object with limits of what may be spent. Empty: none."""
     stripe_json: _builtins.str
     """JSON object with how usage is billed on. Empty: it is not."""
+    rate_limits_json: _builtins.str
+    """JSON object with limits of requests and tokens, beyond `rate_limit`. Empty:
+    none.
+    """
+    stream_failover: _builtins.bool
+    """True: a stream that breaks off is continued by the next step."""
+    cache_replay_paced: _builtins.bool
+    """True: a stream from the cache comes at the pace at which it first came."""
+    cache_no_sharing: _builtins.bool
+    """True: identical requests that run at the same time do not share one
+    upstream call, although they could be answered from the cache.
+    """
     @_builtins.property
     def cache_ttl(self) -> _duration_pb2.Duration:
         """How long answers are cached. Zero or absent: not at all."""
@@ -268,6 +288,30 @@ class GatewaySettings(_message.Message):
     @_builtins.property
     def rate_limit_interval(self) -> _duration_pb2.Duration:
         """Time in which `rate_limit` counts. Absent or zero: no limit."""
+
+    @_builtins.property
+    def drain_timeout(self) -> _duration_pb2.Duration:
+        """Longest time that an upstream call is read on after its client has gone,
+        with DISCONNECT_POLICY_DRAIN. Absent: to its end.
+        """
+
+    @_builtins.property
+    def cache_stale_while_revalidate(self) -> _duration_pb2.Duration:
+        """How long after its time an answer is still given from the cache, while a
+        new one is fetched. Absent or zero: not at all.
+        """
+
+    @_builtins.property
+    def cache_stale_if_error(self) -> _duration_pb2.Duration:
+        """How long after its time an answer is still given from the cache when the
+        provider fails. Absent or zero: not at all.
+        """
+
+    @_builtins.property
+    def idempotency_ttl(self) -> _duration_pb2.Duration:
+        """How long a request with an `Idempotency-Key` is known again. Absent or
+        zero: the header means nothing here, and goes to the provider.
+        """
 
     def __init__(
         self,
@@ -299,10 +343,18 @@ class GatewaySettings(_message.Message):
         otel_json: _builtins.str = ...,
         spend_limits_json: _builtins.str = ...,
         stripe_json: _builtins.str = ...,
+        rate_limits_json: _builtins.str = ...,
+        stream_failover: _builtins.bool = ...,
+        drain_timeout: _duration_pb2.Duration | None = ...,
+        cache_stale_while_revalidate: _duration_pb2.Duration | None = ...,
+        cache_stale_if_error: _duration_pb2.Duration | None = ...,
+        cache_replay_paced: _builtins.bool = ...,
+        cache_no_sharing: _builtins.bool = ...,
+        idempotency_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "cache_ttl", b"cache_ttl", "log_management", b"log_management", "rate_limit_interval", b"rate_limit_interval", "retry", b"retry", "timeouts", b"timeouts", "wholesale", b"wholesale"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "cache_stale_if_error", b"cache_stale_if_error", "cache_stale_while_revalidate", b"cache_stale_while_revalidate", "cache_ttl", b"cache_ttl", "drain_timeout", b"drain_timeout", "idempotency_ttl", b"idempotency_ttl", "log_management", b"log_management", "rate_limit_interval", b"rate_limit_interval", "retry", b"retry", "timeouts", b"timeouts", "wholesale", b"wholesale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "authentication", b"authentication", "byok_only", b"byok_only", "cache_invalidate_on_update", b"cache_invalidate_on_update", "cache_ttl", b"cache_ttl", "collect_logs", b"collect_logs", "collect_payloads", b"collect_payloads", "dlp_json", b"dlp_json", "guardrails_json", b"guardrails_json", "log_classification", b"log_classification", "log_management", b"log_management", "log_management_strategy", b"log_management_strategy", "logpush", b"logpush", "logpush_public_key", b"logpush_public_key", "on_disconnect", b"on_disconnect", "otel_json", b"otel_json", "rate_limit", b"rate_limit", "rate_limit_interval", b"rate_limit_interval", "rate_limit_technique", b"rate_limit_technique", "retry", b"retry", "spend_limits_json", b"spend_limits_json", "store_id", b"store_id", "strict_translation", b"strict_translation", "stripe_json", b"stripe_json", "timeouts", b"timeouts", "wholesale", b"wholesale", "workers_ai_billing_mode", b"workers_ai_billing_mode", "zdr", b"zdr"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_management", b"_log_management", "_wholesale", b"_wholesale", "authentication", b"authentication", "byok_only", b"byok_only", "cache_invalidate_on_update", b"cache_invalidate_on_update", "cache_no_sharing", b"cache_no_sharing", "cache_replay_paced", b"cache_replay_paced", "cache_stale_if_error", b"cache_stale_if_error", "cache_stale_while_revalidate", b"cache_stale_while_revalidate", "cache_ttl", b"cache_ttl", "collect_logs", b"collect_logs", "collect_payloads", b"collect_payloads", "dlp_json", b"dlp_json", "drain_timeout", b"drain_timeout", "guardrails_json", b"guardrails_json", "idempotency_ttl", b"idempotency_ttl", "log_classification", b"log_classification", "log_management", b"log_management", "log_management_strategy", b"log_management_strategy", "logpush", b"logpush", "logpush_public_key", b"logpush_public_key", "on_disconnect", b"on_disconnect", "otel_json", b"otel_json", "rate_limit", b"rate_limit", "rate_limit_interval", b"rate_limit_interval", "rate_limit_technique", b"rate_limit_technique", "rate_limits_json", b"rate_limits_json", "retry", b"retry", "spend_limits_json", b"spend_limits_json", "store_id", b"store_id", "stream_failover", b"stream_failover", "strict_translation", b"strict_translation", "stripe_json", b"stripe_json", "timeouts", b"timeouts", "wholesale", b"wholesale", "workers_ai_billing_mode", b"workers_ai_billing_mode", "zdr", b"zdr"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__log_management: _TypeAlias = _typing.Literal["log_management"]  # noqa: Y015
     _WhichOneofArgType__log_management: _TypeAlias = _typing.Literal["_log_management", b"_log_management"]  # noqa: Y015

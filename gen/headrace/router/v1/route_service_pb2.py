@@ -22,63 +22,78 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from headrace.common.v1 import actor_pb2 as headrace_dot_common_dot_v1_dot_actor__pb2
+from headrace.common.v1 import decision_pb2 as headrace_dot_common_dot_v1_dot_decision__pb2
+from headrace.common.v1 import http_pb2 as headrace_dot_common_dot_v1_dot_http__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/router/v1/route_service.proto\x12\x12headrace.router.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadrace/common/v1/actor.proto\"\x97\x02\n\x05Route\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\ngateway_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07version\x18\x07 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\x12\x37\n\ndeployment\x18\x08 \x01(\x0b\x32#.headrace.router.v1.RouteDeployment\"\x83\x01\n\x0cRouteVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\relements_json\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"b\n\x0fRouteDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\x12\x43reateRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\relements_json\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x43reateRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"^\n\x11ListRoutesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"T\n\x12ListRoutesResponse\x12)\n\x06routes\x18\x01 \x03(\x0b\x32\x19.headrace.router.v1.Route\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"K\n\x0fGetRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\"<\n\x10GetRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"\x86\x01\n\x12RenameRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13RenameRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"x\n\x12\x44\x65leteRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12(\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x44\x65leteRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"\xa7\x01\n\x19\x43reateRouteVersionRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x15\n\relements_json\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12(\n\x05\x61\x63tor\x18\x06 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"y\n\x1a\x43reateRouteVersionResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\x12\x31\n\x07version\x18\x02 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\"w\n\x18ListRouteVersionsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\"d\n\x19ListRouteVersionsResponse\x12\x32\n\x08versions\x18\x01 \x03(\x0b\x32 .headrace.router.v1.RouteVersion\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"f\n\x16GetRouteVersionRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\"v\n\x17GetRouteVersionResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\x12\x31\n\x07version\x18\x02 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\"\x8c\x01\n\x12\x44\x65ployRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x44\x65ployRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"z\n\x1bListRouteDeploymentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\"m\n\x1cListRouteDeploymentsResponse\x12\x38\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32#.headrace.router.v1.RouteDeployment\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\x32\x90\x08\n\x0cRouteService\x12^\n\x0b\x43reateRoute\x12&.headrace.router.v1.CreateRouteRequest\x1a\'.headrace.router.v1.CreateRouteResponse\x12[\n\nListRoutes\x12%.headrace.router.v1.ListRoutesRequest\x1a&.headrace.router.v1.ListRoutesResponse\x12U\n\x08GetRoute\x12#.headrace.router.v1.GetRouteRequest\x1a$.headrace.router.v1.GetRouteResponse\x12^\n\x0bRenameRoute\x12&.headrace.router.v1.RenameRouteRequest\x1a\'.headrace.router.v1.RenameRouteResponse\x12^\n\x0b\x44\x65leteRoute\x12&.headrace.router.v1.DeleteRouteRequest\x1a\'.headrace.router.v1.DeleteRouteResponse\x12s\n\x12\x43reateRouteVersion\x12-.headrace.router.v1.CreateRouteVersionRequest\x1a..headrace.router.v1.CreateRouteVersionResponse\x12p\n\x11ListRouteVersions\x12,.headrace.router.v1.ListRouteVersionsRequest\x1a-.headrace.router.v1.ListRouteVersionsResponse\x12j\n\x0fGetRouteVersion\x12*.headrace.router.v1.GetRouteVersionRequest\x1a+.headrace.router.v1.GetRouteVersionResponse\x12^\n\x0b\x44\x65ployRoute\x12&.headrace.router.v1.DeployRouteRequest\x1a\'.headrace.router.v1.DeployRouteResponse\x12y\n\x14ListRouteDeployments\x12/.headrace.router.v1.ListRouteDeploymentsRequest\x1a\x30.headrace.router.v1.ListRouteDeploymentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headrace/router/v1/route_service.proto\x12\x12headrace.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadrace/common/v1/actor.proto\x1a!headrace/common/v1/decision.proto\x1a\x1dheadrace/common/v1/http.proto\"\x97\x02\n\x05Route\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\ngateway_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x07version\x18\x07 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\x12\x37\n\ndeployment\x18\x08 \x01(\x0b\x32#.headrace.router.v1.RouteDeployment\"\x83\x01\n\x0cRouteVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\relements_json\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\"b\n\x0fRouteDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nversion_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8b\x01\n\x12\x43reateRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\relements_json\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x43reateRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"^\n\x11ListRoutesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\"T\n\x12ListRoutesResponse\x12)\n\x06routes\x18\x01 \x03(\x0b\x32\x19.headrace.router.v1.Route\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"K\n\x0fGetRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\"<\n\x10GetRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"\x86\x01\n\x12RenameRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13RenameRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"x\n\x12\x44\x65leteRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12(\n\x05\x61\x63tor\x18\x04 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x44\x65leteRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"\xa7\x01\n\x19\x43reateRouteVersionRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x15\n\relements_json\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12(\n\x05\x61\x63tor\x18\x06 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"y\n\x1a\x43reateRouteVersionResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\x12\x31\n\x07version\x18\x02 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\"w\n\x18ListRouteVersionsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\"d\n\x19ListRouteVersionsResponse\x12\x32\n\x08versions\x18\x01 \x03(\x0b\x32 .headrace.router.v1.RouteVersion\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"f\n\x16GetRouteVersionRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\"v\n\x17GetRouteVersionResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\x12\x31\n\x07version\x18\x02 \x01(\x0b\x32 .headrace.router.v1.RouteVersion\"\x8c\x01\n\x12\x44\x65ployRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12(\n\x05\x61\x63tor\x18\x05 \x01(\x0b\x32\x19.headrace.common.v1.Actor\"?\n\x13\x44\x65ployRouteResponse\x12(\n\x05route\x18\x01 \x01(\x0b\x32\x19.headrace.router.v1.Route\"z\n\x1bListRouteDeploymentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06offset\x18\x05 \x01(\x03\"m\n\x1cListRouteDeploymentsResponse\x12\x38\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32#.headrace.router.v1.RouteDeployment\x12\x13\n\x0btotal_count\x18\x02 \x01(\x03\"\xeb\x02\n\x14SimulateRouteRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08route_id\x18\x03 \x01(\t\x12\x12\n\nversion_id\x18\x04 \x01(\t\x12\x10\n\x08\x65lements\x18\x05 \x01(\t\x12\x0c\n\x04\x62ody\x18\x06 \x01(\x0c\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12H\n\x08metadata\x18\x08 \x03(\x0b\x32\x36.headrace.router.v1.SimulateRouteRequest.MetadataEntry\x12\x10\n\x08token_id\x18\t \x01(\t\x12\x0f\n\x07\x66\x61iling\x18\n \x03(\t\x12\x11\n\x04\x64raw\x18\x0b \x01(\x01H\x00\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_draw\"\xc4\x01\n\x15SimulateRouteResponse\x12.\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1c.headrace.common.v1.Decision\x12\x36\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32$.headrace.router.v1.SimulatedAttempt\x12\x0f\n\x07outcome\x18\x03 \x01(\t\x12\x32\n\x06limits\x18\x04 \x03(\x0b\x32\".headrace.router.v1.SimulatedLimit\"\xc4\x01\n\x10SimulatedAttempt\x12\x12\n\nelement_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07\x63ircuit\x18\x04 \x01(\t\x12\x19\n\x0csuccess_rate\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12-\n\nfirst_byte\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07skipped\x18\x07 \x01(\x08\x42\x0f\n\r_success_rate\"|\n\x0eSimulatedLimit\x12\x12\n\nelement_id\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x01\x12\x0c\n\x04used\x18\x04 \x01(\x01\x12\x10\n\x08\x65xceeded\x18\x05 \x01(\x08\x12\x0c\n\x04unit\x18\x06 \x01(\t\x12\x0c\n\x04rule\x18\x07 \x01(\t2\xf6\x08\n\x0cRouteService\x12^\n\x0b\x43reateRoute\x12&.headrace.router.v1.CreateRouteRequest\x1a\'.headrace.router.v1.CreateRouteResponse\x12[\n\nListRoutes\x12%.headrace.router.v1.ListRoutesRequest\x1a&.headrace.router.v1.ListRoutesResponse\x12U\n\x08GetRoute\x12#.headrace.router.v1.GetRouteRequest\x1a$.headrace.router.v1.GetRouteResponse\x12^\n\x0bRenameRoute\x12&.headrace.router.v1.RenameRouteRequest\x1a\'.headrace.router.v1.RenameRouteResponse\x12^\n\x0b\x44\x65leteRoute\x12&.headrace.router.v1.DeleteRouteRequest\x1a\'.headrace.router.v1.DeleteRouteResponse\x12s\n\x12\x43reateRouteVersion\x12-.headrace.router.v1.CreateRouteVersionRequest\x1a..headrace.router.v1.CreateRouteVersionResponse\x12p\n\x11ListRouteVersions\x12,.headrace.router.v1.ListRouteVersionsRequest\x1a-.headrace.router.v1.ListRouteVersionsResponse\x12j\n\x0fGetRouteVersion\x12*.headrace.router.v1.GetRouteVersionRequest\x1a+.headrace.router.v1.GetRouteVersionResponse\x12^\n\x0b\x44\x65ployRoute\x12&.headrace.router.v1.DeployRouteRequest\x1a\'.headrace.router.v1.DeployRouteResponse\x12y\n\x14ListRouteDeployments\x12/.headrace.router.v1.ListRouteDeploymentsRequest\x1a\x30.headrace.router.v1.ListRouteDeploymentsResponse\x12\x64\n\rSimulateRoute\x12(.headrace.router.v1.SimulateRouteRequest\x1a).headrace.router.v1.SimulateRouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.router.v1.route_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUTE']._serialized_start=128
-  _globals['_ROUTE']._serialized_end=407
-  _globals['_ROUTEVERSION']._serialized_start=410
-  _globals['_ROUTEVERSION']._serialized_end=541
-  _globals['_ROUTEDEPLOYMENT']._serialized_start=543
-  _globals['_ROUTEDEPLOYMENT']._serialized_end=641
-  _globals['_CREATEROUTEREQUEST']._serialized_start=644
-  _globals['_CREATEROUTEREQUEST']._serialized_end=783
-  _globals['_CREATEROUTERESPONSE']._serialized_start=785
-  _globals['_CREATEROUTERESPONSE']._serialized_end=848
-  _globals['_LISTROUTESREQUEST']._serialized_start=850
-  _globals['_LISTROUTESREQUEST']._serialized_end=944
-  _globals['_LISTROUTESRESPONSE']._serialized_start=946
-  _globals['_LISTROUTESRESPONSE']._serialized_end=1030
-  _globals['_GETROUTEREQUEST']._serialized_start=1032
-  _globals['_GETROUTEREQUEST']._serialized_end=1107
-  _globals['_GETROUTERESPONSE']._serialized_start=1109
-  _globals['_GETROUTERESPONSE']._serialized_end=1169
-  _globals['_RENAMEROUTEREQUEST']._serialized_start=1172
-  _globals['_RENAMEROUTEREQUEST']._serialized_end=1306
-  _globals['_RENAMEROUTERESPONSE']._serialized_start=1308
-  _globals['_RENAMEROUTERESPONSE']._serialized_end=1371
-  _globals['_DELETEROUTEREQUEST']._serialized_start=1373
-  _globals['_DELETEROUTEREQUEST']._serialized_end=1493
-  _globals['_DELETEROUTERESPONSE']._serialized_start=1495
-  _globals['_DELETEROUTERESPONSE']._serialized_end=1558
-  _globals['_CREATEROUTEVERSIONREQUEST']._serialized_start=1561
-  _globals['_CREATEROUTEVERSIONREQUEST']._serialized_end=1728
-  _globals['_CREATEROUTEVERSIONRESPONSE']._serialized_start=1730
-  _globals['_CREATEROUTEVERSIONRESPONSE']._serialized_end=1851
-  _globals['_LISTROUTEVERSIONSREQUEST']._serialized_start=1853
-  _globals['_LISTROUTEVERSIONSREQUEST']._serialized_end=1972
-  _globals['_LISTROUTEVERSIONSRESPONSE']._serialized_start=1974
-  _globals['_LISTROUTEVERSIONSRESPONSE']._serialized_end=2074
-  _globals['_GETROUTEVERSIONREQUEST']._serialized_start=2076
-  _globals['_GETROUTEVERSIONREQUEST']._serialized_end=2178
-  _globals['_GETROUTEVERSIONRESPONSE']._serialized_start=2180
-  _globals['_GETROUTEVERSIONRESPONSE']._serialized_end=2298
-  _globals['_DEPLOYROUTEREQUEST']._serialized_start=2301
-  _globals['_DEPLOYROUTEREQUEST']._serialized_end=2441
-  _globals['_DEPLOYROUTERESPONSE']._serialized_start=2443
-  _globals['_DEPLOYROUTERESPONSE']._serialized_end=2506
-  _globals['_LISTROUTEDEPLOYMENTSREQUEST']._serialized_start=2508
-  _globals['_LISTROUTEDEPLOYMENTSREQUEST']._serialized_end=2630
-  _globals['_LISTROUTEDEPLOYMENTSRESPONSE']._serialized_start=2632
-  _globals['_LISTROUTEDEPLOYMENTSRESPONSE']._serialized_end=2741
-  _globals['_ROUTESERVICE']._serialized_start=2744
-  _globals['_ROUTESERVICE']._serialized_end=3784
+  _globals['_SIMULATEROUTEREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_SIMULATEROUTEREQUEST_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_ROUTE']._serialized_start=226
+  _globals['_ROUTE']._serialized_end=505
+  _globals['_ROUTEVERSION']._serialized_start=508
+  _globals['_ROUTEVERSION']._serialized_end=639
+  _globals['_ROUTEDEPLOYMENT']._serialized_start=641
+  _globals['_ROUTEDEPLOYMENT']._serialized_end=739
+  _globals['_CREATEROUTEREQUEST']._serialized_start=742
+  _globals['_CREATEROUTEREQUEST']._serialized_end=881
+  _globals['_CREATEROUTERESPONSE']._serialized_start=883
+  _globals['_CREATEROUTERESPONSE']._serialized_end=946
+  _globals['_LISTROUTESREQUEST']._serialized_start=948
+  _globals['_LISTROUTESREQUEST']._serialized_end=1042
+  _globals['_LISTROUTESRESPONSE']._serialized_start=1044
+  _globals['_LISTROUTESRESPONSE']._serialized_end=1128
+  _globals['_GETROUTEREQUEST']._serialized_start=1130
+  _globals['_GETROUTEREQUEST']._serialized_end=1205
+  _globals['_GETROUTERESPONSE']._serialized_start=1207
+  _globals['_GETROUTERESPONSE']._serialized_end=1267
+  _globals['_RENAMEROUTEREQUEST']._serialized_start=1270
+  _globals['_RENAMEROUTEREQUEST']._serialized_end=1404
+  _globals['_RENAMEROUTERESPONSE']._serialized_start=1406
+  _globals['_RENAMEROUTERESPONSE']._serialized_end=1469
+  _globals['_DELETEROUTEREQUEST']._serialized_start=1471
+  _globals['_DELETEROUTEREQUEST']._serialized_end=1591
+  _globals['_DELETEROUTERESPONSE']._serialized_start=1593
+  _globals['_DELETEROUTERESPONSE']._serialized_end=1656
+  _globals['_CREATEROUTEVERSIONREQUEST']._serialized_start=1659
+  _globals['_CREATEROUTEVERSIONREQUEST']._serialized_end=1826
+  _globals['_CREATEROUTEVERSIONRESPONSE']._serialized_start=1828
+  _globals['_CREATEROUTEVERSIONRESPONSE']._serialized_end=1949
+  _globals['_LISTROUTEVERSIONSREQUEST']._serialized_start=1951
+  _globals['_LISTROUTEVERSIONSREQUEST']._serialized_end=2070
+  _globals['_LISTROUTEVERSIONSRESPONSE']._serialized_start=2072
+  _globals['_LISTROUTEVERSIONSRESPONSE']._serialized_end=2172
+  _globals['_GETROUTEVERSIONREQUEST']._serialized_start=2174
+  _globals['_GETROUTEVERSIONREQUEST']._serialized_end=2276
+  _globals['_GETROUTEVERSIONRESPONSE']._serialized_start=2278
+  _globals['_GETROUTEVERSIONRESPONSE']._serialized_end=2396
+  _globals['_DEPLOYROUTEREQUEST']._serialized_start=2399
+  _globals['_DEPLOYROUTEREQUEST']._serialized_end=2539
+  _globals['_DEPLOYROUTERESPONSE']._serialized_start=2541
+  _globals['_DEPLOYROUTERESPONSE']._serialized_end=2604
+  _globals['_LISTROUTEDEPLOYMENTSREQUEST']._serialized_start=2606
+  _globals['_LISTROUTEDEPLOYMENTSREQUEST']._serialized_end=2728
+  _globals['_LISTROUTEDEPLOYMENTSRESPONSE']._serialized_start=2730
+  _globals['_LISTROUTEDEPLOYMENTSRESPONSE']._serialized_end=2839
+  _globals['_SIMULATEROUTEREQUEST']._serialized_start=2842
+  _globals['_SIMULATEROUTEREQUEST']._serialized_end=3205
+  _globals['_SIMULATEROUTEREQUEST_METADATAENTRY']._serialized_start=3149
+  _globals['_SIMULATEROUTEREQUEST_METADATAENTRY']._serialized_end=3196
+  _globals['_SIMULATEROUTERESPONSE']._serialized_start=3208
+  _globals['_SIMULATEROUTERESPONSE']._serialized_end=3404
+  _globals['_SIMULATEDATTEMPT']._serialized_start=3407
+  _globals['_SIMULATEDATTEMPT']._serialized_end=3603
+  _globals['_SIMULATEDLIMIT']._serialized_start=3605
+  _globals['_SIMULATEDLIMIT']._serialized_end=3729
+  _globals['_ROUTESERVICE']._serialized_start=3732
+  _globals['_ROUTESERVICE']._serialized_end=4874
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,13 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from headrace.common.v1 import actor_pb2 as _actor_pb2
+from headrace.common.v1 import decision_pb2 as _decision_pb2
+from headrace.common.v1 import http_pb2 as _http_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -787,3 +790,233 @@ class ListRouteDeploymentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRouteDeploymentsResponse: _TypeAlias = ListRouteDeploymentsResponse  # noqa: Y015
+
+@_typing.final
+class SimulateRouteRequest(_message.Message):
+    """Request for `RouteService.SimulateRoute`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    ROUTE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    DRAW_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account that owns the gateway."""
+    gateway_id: _builtins.str
+    """Required. Gateway that has the route."""
+    route_id: _builtins.str
+    """Id or name of the route. Empty when there are `elements`."""
+    version_id: _builtins.str
+    """Version to look at. Empty: the deployed one."""
+    elements: _builtins.str
+    """JSON array of elements that are not stored yet, instead of a stored route."""
+    body: _builtins.bytes
+    """The request's body, JSON. Empty: none."""
+    token_id: _builtins.str
+    """Token that it would present. Empty: none."""
+    draw: _builtins.float
+    """What is drawn at random, from 0 up to 1. Absent: drawn."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
+        """The request's headers."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The request's metadata."""
+
+    @_builtins.property
+    def failing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Elements that are taken to fail, to see what comes after them."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        gateway_id: _builtins.str = ...,
+        route_id: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        elements: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+        headers: _abc.Iterable[_http_pb2.Header] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        token_id: _builtins.str = ...,
+        failing: _abc.Iterable[_builtins.str] | None = ...,
+        draw: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_draw", b"_draw", "draw", b"draw"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draw", b"_draw", "account_id", b"account_id", "body", b"body", "draw", b"draw", "elements", b"elements", "failing", b"failing", "gateway_id", b"gateway_id", "headers", b"headers", "metadata", b"metadata", "route_id", b"route_id", "token_id", b"token_id", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__draw: _TypeAlias = _typing.Literal["draw"]  # noqa: Y015
+    _WhichOneofArgType__draw: _TypeAlias = _typing.Literal["_draw", b"_draw"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__draw) -> _WhichOneofReturnType__draw | None: ...
+
+Global___SimulateRouteRequest: _TypeAlias = SimulateRouteRequest  # noqa: Y015
+
+@_typing.final
+class SimulateRouteResponse(_message.Message):
+    """Response for `RouteService.SimulateRoute`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    outcome: _builtins.str
+    """How it ends: `answered`, `failed`; `refused`, by a limit."""
+    @_builtins.property
+    def decision(self) -> _decision_pb2.Decision:
+        """The way, to its end."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedAttempt]:
+        """What would be tried, in order, each taken to fail or not as asked."""
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedLimit]:
+        """Limits in the route that were looked at on the way, and those of the gateway
+        that what is tried first counts against.
+        """
+
+    def __init__(
+        self,
+        *,
+        decision: _decision_pb2.Decision | None = ...,
+        attempts: _abc.Iterable[Global___SimulatedAttempt] | None = ...,
+        outcome: _builtins.str = ...,
+        limits: _abc.Iterable[Global___SimulatedLimit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "decision", b"decision", "limits", b"limits", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulateRouteResponse: _TypeAlias = SimulateRouteResponse  # noqa: Y015
+
+@_typing.final
+class SimulatedAttempt(_message.Message):
+    """Something that would be tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    element_id: _builtins.str
+    """Element that asks for it."""
+    provider: _builtins.str
+    """Provider."""
+    model: _builtins.str
+    """Model."""
+    circuit: _builtins.str
+    """What is known of how it does: `closed`, `open`, `half_open`."""
+    success_rate: _builtins.float
+    """Share of its recent attempts that succeeded, 0 to 1. Absent: there were none."""
+    skipped: _builtins.bool
+    """True when it would be passed over."""
+    @_builtins.property
+    def first_byte(self) -> _duration_pb2.Duration:
+        """Its recent time to the first byte. Absent: not known."""
+
+    def __init__(
+        self,
+        *,
+        element_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        circuit: _builtins.str = ...,
+        success_rate: _builtins.float | None = ...,
+        first_byte: _duration_pb2.Duration | None = ...,
+        skipped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "first_byte", b"first_byte", "success_rate", b"success_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "circuit", b"circuit", "element_id", b"element_id", "first_byte", b"first_byte", "model", b"model", "provider", b"provider", "skipped", b"skipped", "success_rate", b"success_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
+
+Global___SimulatedAttempt: _TypeAlias = SimulatedAttempt  # noqa: Y015
+
+@_typing.final
+class SimulatedLimit(_message.Message):
+    """A limit that was looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    EXCEEDED_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    element_id: _builtins.str
+    """Element that has it. Empty: it is one of the gateway's."""
+    key: _builtins.str
+    """What is counted for: `metadata.user_id=42`. Empty: everything together."""
+    limit: _builtins.float
+    """The limit, in requests, tokens or US dollars."""
+    used: _builtins.float
+    """What was used of it."""
+    exceeded: _builtins.bool
+    """True when there is none left."""
+    unit: _builtins.str
+    """What is counted: `requests`, `tokens` or `cost`."""
+    rule: _builtins.str
+    """Id of the gateway's rule. Empty: the gateway's own rate limit, or an
+    element's.
+    """
+    def __init__(
+        self,
+        *,
+        element_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        limit: _builtins.float = ...,
+        used: _builtins.float = ...,
+        exceeded: _builtins.bool = ...,
+        unit: _builtins.str = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_id", b"element_id", "exceeded", b"exceeded", "key", b"key", "limit", b"limit", "rule", b"rule", "unit", b"unit", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimulatedLimit: _TypeAlias = SimulatedLimit  # noqa: Y015

@@ -90,6 +90,11 @@ class RouteServiceStub:
                 request_serializer=headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsRequest.SerializeToString,
                 response_deserializer=headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsResponse.FromString,
                 _registered_method=True)
+        self.SimulateRoute = channel.unary_unary(
+                '/headrace.router.v1.RouteService/SimulateRoute',
+                request_serializer=headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteResponse.FromString,
+                _registered_method=True)
 
 
 class RouteServiceServicer:
@@ -172,6 +177,14 @@ class RouteServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SimulateRoute(self, request, context):
+        """Tells which way a request would take through a route now, and why, with
+        the state of limits and providers. Changes and counts nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouteServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -224,6 +237,11 @@ def add_RouteServiceServicer_to_server(servicer, server):
                     servicer.ListRouteDeployments,
                     request_deserializer=headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsRequest.FromString,
                     response_serializer=headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsResponse.SerializeToString,
+            ),
+            'SimulateRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRoute,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -502,6 +520,33 @@ class RouteService:
             '/headrace.router.v1.RouteService/ListRouteDeployments',
             headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsRequest.SerializeToString,
             headrace_dot_router_dot_v1_dot_route__service__pb2.ListRouteDeploymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.RouteService/SimulateRoute',
+            headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_route__service__pb2.SimulateRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,10 @@ class RouteServiceStub:
     """Lets a version answer from now on."""
     ListRouteDeployments: _grpc.UnaryUnaryMultiCallable[_route_service_pb2.ListRouteDeploymentsRequest, _route_service_pb2.ListRouteDeploymentsResponse]
     """Lists the deployments of a route, newest first."""
+    SimulateRoute: _grpc.UnaryUnaryMultiCallable[_route_service_pb2.SimulateRouteRequest, _route_service_pb2.SimulateRouteResponse]
+    """Tells which way a request would take through a route now, and why, with
+    the state of limits and providers. Changes and counts nothing.
+    """
 
 @_typing.type_check_only
 class RouteServiceAsyncStub(RouteServiceStub):
@@ -95,6 +99,10 @@ class RouteServiceAsyncStub(RouteServiceStub):
     """Lets a version answer from now on."""
     ListRouteDeployments: _aio.UnaryUnaryMultiCallable[_route_service_pb2.ListRouteDeploymentsRequest, _route_service_pb2.ListRouteDeploymentsResponse]  # type: ignore[assignment]
     """Lists the deployments of a route, newest first."""
+    SimulateRoute: _aio.UnaryUnaryMultiCallable[_route_service_pb2.SimulateRouteRequest, _route_service_pb2.SimulateRouteResponse]  # type: ignore[assignment]
+    """Tells which way a request would take through a route now, and why, with
+    the state of limits and providers. Changes and counts nothing.
+    """
 
 class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps dynamic routes, their versions, and which version is deployed.
@@ -186,5 +194,15 @@ class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_route_service_pb2.ListRouteDeploymentsResponse, _abc.Awaitable[_route_service_pb2.ListRouteDeploymentsResponse]]:
         """Lists the deployments of a route, newest first."""
+
+    @_abc_1.abstractmethod
+    def SimulateRoute(
+        self,
+        request: _route_service_pb2.SimulateRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_route_service_pb2.SimulateRouteResponse, _abc.Awaitable[_route_service_pb2.SimulateRouteResponse]]:
+        """Tells which way a request would take through a route now, and why, with
+        the state of limits and providers. Changes and counts nothing.
+        """
 
 def add_RouteServiceServicer_to_server(servicer: RouteServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,10 +5,12 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from headrace.common.v1 import caller_pb2 as _caller_pb2
+from headrace.common.v1 import decision_pb2 as _decision_pb2
 from headrace.common.v1 import http_pb2 as _http_pb2
 from headrace.common.v1 import lifetime_pb2 as _lifetime_pb2
 from headrace.router.v1 import custom_provider_pb2 as _custom_provider_pb2
@@ -52,6 +54,34 @@ PLAN_INPUT_METADATA: PlanInput.ValueType  # 3
 """The caller's metadata."""
 Global___PlanInput: _TypeAlias = PlanInput  # noqa: Y015
 
+class _LimitUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LimitUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LimitUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIMIT_UNIT_UNSPECIFIED: _LimitUnit.ValueType  # 0
+    """Never sent."""
+    LIMIT_UNIT_REQUESTS: _LimitUnit.ValueType  # 1
+    """Requests."""
+    LIMIT_UNIT_TOKENS: _LimitUnit.ValueType  # 2
+    """Tokens, in and out."""
+    LIMIT_UNIT_NANO_USD: _LimitUnit.ValueType  # 3
+    """Billionths of a US dollar."""
+
+class LimitUnit(_LimitUnit, metaclass=_LimitUnitEnumTypeWrapper):
+    """What a limit counts."""
+
+LIMIT_UNIT_UNSPECIFIED: LimitUnit.ValueType  # 0
+"""Never sent."""
+LIMIT_UNIT_REQUESTS: LimitUnit.ValueType  # 1
+"""Requests."""
+LIMIT_UNIT_TOKENS: LimitUnit.ValueType  # 2
+"""Tokens, in and out."""
+LIMIT_UNIT_NANO_USD: LimitUnit.ValueType  # 3
+"""Billionths of a US dollar."""
+Global___LimitUnit: _TypeAlias = LimitUnit  # noqa: Y015
+
 @_typing.final
 class PlanRequest(_message.Message):
     """Request for `RouterService.Plan`.
@@ -71,6 +101,7 @@ class PlanRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     CONTINUATION_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
     authenticated: _builtins.bool
     """True when the caller presented a valid token."""
     client_dialect: _http_pb2.Dialect.ValueType
@@ -97,6 +128,12 @@ class PlanRequest(_message.Message):
     def failure(self) -> Global___StepFailure:
         """How the last step ended, when `continuation` is set."""
 
+    @_builtins.property
+    def given(self) -> _containers.RepeatedScalarFieldContainer[Global___PlanInput.ValueType]:
+        """Which of the inputs that plans may need are in this request. One that is
+        named here and holds nothing is empty; any other is not known.
+        """
+
     def __init__(
         self,
         *,
@@ -109,10 +146,11 @@ class PlanRequest(_message.Message):
         headers: _abc.Iterable[_http_pb2.Header] | None = ...,
         continuation: _builtins.bytes = ...,
         failure: Global___StepFailure | None = ...,
+        given: _abc.Iterable[Global___PlanInput.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_body", b"_body", "body", b"body", "caller", b"caller", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_body", b"_body", "authenticated", b"authenticated", "body", b"body", "caller", b"caller", "client_dialect", b"client_dialect", "continuation", b"continuation", "failure", b"failure", "headers", b"headers", "provider", b"provider", "requested_model", b"requested_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_body", b"_body", "authenticated", b"authenticated", "body", b"body", "caller", b"caller", "client_dialect", b"client_dialect", "continuation", b"continuation", "failure", b"failure", "given", b"given", "headers", b"headers", "provider", b"provider", "requested_model", b"requested_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__body: _TypeAlias = _typing.Literal["body"]  # noqa: Y015
     _WhichOneofArgType__body: _TypeAlias = _typing.Literal["_body", b"_body"]  # noqa: Y015
@@ -161,14 +199,24 @@ class PlanResponse(_message.Message):
     CONTINUATION_FIELD_NUMBER: _builtins.int
     NEEDS_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
+    LIMITED_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
     continuation: _builtins.bytes
     """To be sent back in a new `Plan` when all steps failed. Empty: then the
     request has failed.
     """
+    limited: _builtins.bool
+    """True: `Reserve` must be asked before a step is tried."""
+    ticket: _builtins.bytes
+    """To be sent with `Reserve` for these steps: what the limits in the route
+    count. Opaque. Empty: there are none; when it is not, `limited` is true.
+    """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """What to try, in order. Empty when `needs` is not, and when the gateway
-        demands a token that the caller did not present.
+        """What to try, in order. Empty when more must be sent, when the gateway
+        demands a token that the caller did not present, and when a continued plan
+        has nothing more.
         """
 
     @_builtins.property
@@ -177,14 +225,22 @@ class PlanResponse(_message.Message):
 
     @_builtins.property
     def needs(self) -> _containers.RepeatedScalarFieldContainer[Global___PlanInput.ValueType]:
-        """What must be sent for the decision to be possible. The demand itself has
-        the lifetime below: a client that knows it sends these at once.
+        """What must be sent for the decision to be possible. Without steps, nothing
+        was decided, and the demand itself has the lifetime below: a client that
+        knows it sends these at once. Beside steps: what to send with
+        `continuation`.
         """
 
     @_builtins.property
     def lifetime(self) -> _lifetime_pb2.Lifetime:
         """How long this may be reused, for the same account, gateway, token,
         dialect, model and provider.
+        """
+
+    @_builtins.property
+    def decision(self) -> _decision_pb2.Decision:
+        """How a dynamic route came to these steps; what an earlier answer of the same
+        request told is not repeated. Absent: no route was asked for.
         """
 
     def __init__(
@@ -195,10 +251,13 @@ class PlanResponse(_message.Message):
         continuation: _builtins.bytes = ...,
         needs: _abc.Iterable[Global___PlanInput.ValueType] | None = ...,
         lifetime: _lifetime_pb2.Lifetime | None = ...,
+        limited: _builtins.bool = ...,
+        decision: _decision_pb2.Decision | None = ...,
+        ticket: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "lifetime", b"lifetime", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation", b"continuation", "lifetime", b"lifetime", "needs", b"needs", "settings", b"settings", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation", b"continuation", "decision", b"decision", "lifetime", b"lifetime", "limited", b"limited", "needs", b"needs", "settings", b"settings", "steps", b"steps", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,10 +274,18 @@ class Step(_message.Message):
     TIMEOUTS_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     CUSTOM_FIELD_NUMBER: _builtins.int
+    ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FAILOVER_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """Provider slug."""
     model: _builtins.str
     """Model in the provider's own naming. Empty on native paths."""
+    element_id: _builtins.str
+    """Element of the route that asks for this. Empty: none does."""
+    stream_failover: _builtins.bool
+    """Whether an answer that breaks off here is continued by the next step, where
+    that differs from the gateway's setting.
+    """
     @_builtins.property
     def timeouts(self) -> _gateway_pb2.Timeouts:
         """Time-outs, where they differ from the gateway's."""
@@ -239,12 +306,16 @@ class Step(_message.Message):
         timeouts: _gateway_pb2.Timeouts | None = ...,
         retry: _gateway_pb2.Retry | None = ...,
         custom: _custom_provider_pb2.CustomProvider | None = ...,
+        element_id: _builtins.str = ...,
+        stream_failover: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stream_failover", b"_stream_failover", "custom", b"custom", "retry", b"retry", "stream_failover", b"stream_failover", "timeouts", b"timeouts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom", b"custom", "model", b"model", "provider", b"provider", "retry", b"retry", "timeouts", b"timeouts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stream_failover", b"_stream_failover", "custom", b"custom", "element_id", b"element_id", "model", b"model", "provider", b"provider", "retry", b"retry", "stream_failover", b"stream_failover", "timeouts", b"timeouts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__stream_failover: _TypeAlias = _typing.Literal["stream_failover"]  # noqa: Y015
+    _WhichOneofArgType__stream_failover: _TypeAlias = _typing.Literal["_stream_failover", b"_stream_failover"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stream_failover) -> _WhichOneofReturnType__stream_failover | None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
 
@@ -288,3 +359,458 @@ class WatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class ReserveRequest(_message.Message):
+    """Request for `RouterService.Reserve`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    NANO_USD_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. Chosen by the caller, the same when it asks again."""
+    provider: _builtins.str
+    """Required. Provider of the step."""
+    model: _builtins.str
+    """Model of the step, in the provider's naming. Empty where it is not known."""
+    counted: _builtins.bool
+    """True for a further step of a request that was counted already: limits of
+    requests that look at neither provider nor model do not count it again.
+    """
+    tokens: _builtins.int
+    """The most tokens that the step will use, as far as that can be told."""
+    nano_usd: _builtins.int
+    """The most that the step will cost, in billionths of a US dollar. Absent: the
+    price is not known.
+    """
+    ticket: _builtins.bytes
+    """What the plan of the step said to send."""
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """Required. Who asks, with metadata."""
+
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """How long the reservation holds without being settled: longer than the step
+        can take.
+        """
+
+    def __init__(
+        self,
+        *,
+        caller: _caller_pb2.Caller | None = ...,
+        id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        counted: _builtins.bool = ...,
+        tokens: _builtins.int = ...,
+        nano_usd: _builtins.int | None = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+        ticket: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "caller", b"caller", "lifetime", b"lifetime", "nano_usd", b"nano_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "caller", b"caller", "counted", b"counted", "id", b"id", "lifetime", b"lifetime", "model", b"model", "nano_usd", b"nano_usd", "provider", b"provider", "ticket", b"ticket", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__nano_usd: _TypeAlias = _typing.Literal["nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__nano_usd: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nano_usd) -> _WhichOneofReturnType__nano_usd | None: ...
+
+Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
+
+@_typing.final
+class ReserveResponse(_message.Message):
+    """Response for `RouterService.Reserve`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    reserved: _builtins.bool
+    """True when there is something to settle."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """The limits that apply, as they stand now, the tightest of each unit."""
+
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
+        reserved: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reserved", b"reserved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class LimitState(_message.Message):
+    """How much of a limit is left."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNIT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    unit: Global___LimitUnit.ValueType
+    """What is counted."""
+    limit: _builtins.int
+    """The limit, in requests, tokens or billionths of a US dollar."""
+    remaining: _builtins.int
+    """What is left of it, this request included as used."""
+    rule: _builtins.str
+    """Id of the rule. Empty: the gateway's own rate limit."""
+    @_builtins.property
+    def reset(self) -> _duration_pb2.Duration:
+        """Until there is more: the rest of a fixed window, or a whole sliding one."""
+
+    def __init__(
+        self,
+        *,
+        unit: Global___LimitUnit.ValueType = ...,
+        limit: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+        reset: _duration_pb2.Duration | None = ...,
+        rule: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reset", b"reset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "remaining", b"remaining", "reset", b"reset", "rule", b"rule", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitState: _TypeAlias = LimitState  # noqa: Y015
+
+@_typing.final
+class SettleRequest(_message.Message):
+    """Request for `RouterService.Settle`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTLEMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settlements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Settlement]:
+        """Any number of settlements."""
+
+    def __init__(
+        self,
+        *,
+        settlements: _abc.Iterable[Global___Settlement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settlements", b"settlements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleRequest: _TypeAlias = SettleRequest  # noqa: Y015
+
+@_typing.final
+class Settlement(_message.Message):
+    """What a step really used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    NANO_USD_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the reservation."""
+    tokens: _builtins.int
+    """Tokens, in and out. Absent: not known, so what was reserved is kept."""
+    nano_usd: _builtins.int
+    """Billionths of a US dollar. Absent: not known, so what was reserved is kept."""
+    @_builtins.property
+    def caller(self) -> _caller_pb2.Caller:
+        """Required. Account and gateway of the reservation."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        caller: _caller_pb2.Caller | None = ...,
+        tokens: _builtins.int | None = ...,
+        nano_usd: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "_tokens", b"_tokens", "caller", b"caller", "nano_usd", b"nano_usd", "tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "_tokens", b"_tokens", "caller", b"caller", "id", b"id", "nano_usd", b"nano_usd", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__nano_usd: _TypeAlias = _typing.Literal["nano_usd"]  # noqa: Y015
+    _WhichOneofArgType__nano_usd: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd"]  # noqa: Y015
+    _WhichOneofReturnType__tokens: _TypeAlias = _typing.Literal["tokens"]  # noqa: Y015
+    _WhichOneofArgType__tokens: _TypeAlias = _typing.Literal["_tokens", b"_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nano_usd) -> _WhichOneofReturnType__nano_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tokens) -> _WhichOneofReturnType__tokens | None: ...
+
+Global___Settlement: _TypeAlias = Settlement  # noqa: Y015
+
+@_typing.final
+class SettleResponse(_message.Message):
+    """Response for `RouterService.Settle`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleResponse: _TypeAlias = SettleResponse  # noqa: Y015
+
+@_typing.final
+class ReportHealthRequest(_message.Message):
+    """Request for `RouterService.ReportHealth`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptCount]:
+        """What happened since the last report."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___AttemptCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHealthRequest: _TypeAlias = ReportHealthRequest  # noqa: Y015
+
+@_typing.final
+class AttemptCount(_message.Message):
+    """How attempts of one kind ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SUCCESSES_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_FIELD_NUMBER: _builtins.int
+    TIMED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Required. Provider."""
+    model: _builtins.str
+    """Model in the provider's naming. Empty on native calls."""
+    key: _builtins.str
+    """Which key paid: a stored key's id, `operator` or `request`. Empty: not known."""
+    account_id: _builtins.str
+    """Account whose key it is. Empty: the operator's, shared by all."""
+    successes: _builtins.int
+    """Attempts that brought an answer, or an error that is the client's own doing."""
+    failures: _builtins.int
+    """Attempts that failed by the provider's doing: no connection, silence, 5xx,
+    a broken answer.
+    """
+    refusals: _builtins.int
+    """Attempts that the provider refused for their rate."""
+    timed: _builtins.int
+    """How many of `successes` are in that sum."""
+    @_builtins.property
+    def first_byte(self) -> _duration_pb2.Duration:
+        """Sum of the times to the first byte of those `successes` that brought an
+        answer.
+        """
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """The longest time that a refusal asked to wait. Absent: none did."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        key: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        successes: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+        first_byte: _duration_pb2.Duration | None = ...,
+        timed: _builtins.int = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_byte", b"first_byte", "retry_after", b"retry_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "failures", b"failures", "first_byte", b"first_byte", "key", b"key", "model", b"model", "provider", b"provider", "refusals", b"refusals", "retry_after", b"retry_after", "successes", b"successes", "timed", b"timed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptCount: _TypeAlias = AttemptCount  # noqa: Y015
+
+@_typing.final
+class ReportHealthResponse(_message.Message):
+    """Response for `RouterService.ReportHealth`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHealthResponse: _TypeAlias = ReportHealthResponse  # noqa: Y015
+
+@_typing.final
+class GetHealthRequest(_message.Message):
+    """Request for `RouterService.GetHealth`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account whose own keys and providers are listed."""
+    shared: _builtins.bool
+    """True: what is done with the operator's keys, which all accounts share, is
+    listed too.
+    """
+    provider: _builtins.str
+    """Slug of the only provider to list. Empty: all."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        provider: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "provider", b"provider", "shared", b"shared"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHealthRequest: _TypeAlias = GetHealthRequest  # noqa: Y015
+
+@_typing.final
+class GetHealthResponse(_message.Message):
+    """Response for `RouterService.GetHealth`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEALTH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def health(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderHealth]:
+        """What is known, by provider, model and key."""
+
+    def __init__(
+        self,
+        *,
+        health: _abc.Iterable[Global___ProviderHealth] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHealthResponse: _TypeAlias = GetHealthResponse  # noqa: Y015
+
+@_typing.final
+class ProviderHealth(_message.Message):
+    """How one provider does with one model, or with one key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    FIRST_BYTE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    SUCCESSES_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """Provider."""
+    model: _builtins.str
+    """Model in the provider's naming. Empty for native calls, and for a key."""
+    key: _builtins.str
+    """A stored key's id, `operator` or `request`: this is about all calls with
+    that key. Empty: about all calls of the model.
+    """
+    shared: _builtins.bool
+    """True: of the operator's keys, shared by all accounts."""
+    circuit: _builtins.str
+    """`closed`: asked as usual. `open`: passed over. `half_open`: tried by a few."""
+    success_rate: _builtins.float
+    """Share of the recent attempts that succeeded, 0 to 1. Absent: there were none."""
+    weight: _builtins.float
+    """How much of its usual share it gets, above 0 and up to 1."""
+    successes: _builtins.int
+    """Recent attempts that succeeded."""
+    failures: _builtins.int
+    """Recent attempts that failed."""
+    refusals: _builtins.int
+    """Recent attempts that were refused for their rate."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """Until the circuit is tried again. Absent: it is not open."""
+
+    @_builtins.property
+    def first_byte(self) -> _duration_pb2.Duration:
+        """Recent time to the first byte. Absent: not known."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        key: _builtins.str = ...,
+        shared: _builtins.bool = ...,
+        circuit: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        success_rate: _builtins.float | None = ...,
+        first_byte: _duration_pb2.Duration | None = ...,
+        weight: _builtins.float = ...,
+        successes: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        refusals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "first_byte", b"first_byte", "retry_after", b"retry_after", "success_rate", b"success_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "circuit", b"circuit", "failures", b"failures", "first_byte", b"first_byte", "key", b"key", "model", b"model", "provider", b"provider", "refusals", b"refusals", "retry_after", b"retry_after", "shared", b"shared", "success_rate", b"success_rate", "successes", b"successes", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
+    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
+
+Global___ProviderHealth: _TypeAlias = ProviderHealth  # noqa: Y015

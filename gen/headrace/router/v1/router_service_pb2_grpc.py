@@ -47,6 +47,26 @@ class RouterServiceStub:
                 request_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.WatchRequest.SerializeToString,
                 response_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/headrace.router.v1.RouterService/Reserve',
+                request_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/headrace.router.v1.RouterService/Settle',
+                request_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.SettleRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.SettleResponse.FromString,
+                _registered_method=True)
+        self.ReportHealth = channel.unary_unary(
+                '/headrace.router.v1.RouterService/ReportHealth',
+                request_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthResponse.FromString,
+                _registered_method=True)
+        self.GetHealth = channel.unary_unary(
+                '/headrace.router.v1.RouterService/GetHealth',
+                request_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -58,8 +78,11 @@ class RouterServiceServicer:
     def Plan(self, request, context):
         """Decides the steps for a request.
 
-        Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT. The
-        gateway `default` makes itself on the first authenticated request.
+        Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT; for a
+        dynamic route with ALL_STEPS_FAILED, when there is none of the name or it
+        ends without a model, RATE_LIMITED by a limit in it, or INVALID_REQUEST,
+        when it looks at a body that is no JSON. The gateway `default` makes itself
+        on the first authenticated request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,6 +90,44 @@ class RouterServiceServicer:
 
     def Watch(self, request, context):
         """Reports when answers of `Plan` become void. Stays open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reserve(self, request, context):
+        """Counts a step against the limits that apply to it, and reserves what it may
+        use, all or nothing. Asked for each step that is tried, when its plan says
+        `limited`, and before it is tried; an answer from the cache needs none.
+
+        Fails with RATE_LIMITED or SPEND_LIMITED, whose metadata has `rule`,
+        `limit`, `remaining`, `reset_s` and, where the limit is one of requests or
+        tokens, `unit`; RetryInfo tells when to come back. Safe to repeat: the same
+        id reserves once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Settles reservations: what was really used takes the place of what was
+        reserved. One that nobody settles counts as used in full once its time is
+        over. Safe to repeat: the same id settles once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportHealth(self, request, context):
+        """Tells how attempts ended, counted up by provider, model and key, so that
+        those that fail are avoided. Loses nothing but precision when it is lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHealth(self, request, context):
+        """Lists what is known of how providers do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +145,26 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.WatchRequest.FromString,
                     response_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.WatchResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.SettleRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.SettleResponse.SerializeToString,
+            ),
+            'ReportHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportHealth,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthResponse.SerializeToString,
+            ),
+            'GetHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHealth,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -143,6 +224,114 @@ class RouterService:
             '/headrace.router.v1.RouterService/Watch',
             headrace_dot_router_dot_v1_dot_router__service__pb2.WatchRequest.SerializeToString,
             headrace_dot_router_dot_v1_dot_router__service__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.RouterService/Reserve',
+            headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_router__service__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.RouterService/Settle',
+            headrace_dot_router_dot_v1_dot_router__service__pb2.SettleRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_router__service__pb2.SettleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.RouterService/ReportHealth',
+            headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_router__service__pb2.ReportHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.RouterService/GetHealth',
+            headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_router__service__pb2.GetHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

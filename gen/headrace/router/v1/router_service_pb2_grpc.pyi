@@ -39,11 +39,35 @@ class RouterServiceStub:
     Plan: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.PlanRequest, _router_service_pb2.PlanResponse]
     """Decides the steps for a request.
 
-    Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT. The
-    gateway `default` makes itself on the first authenticated request.
+    Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT; for a
+    dynamic route with ALL_STEPS_FAILED, when there is none of the name or it
+    ends without a model, RATE_LIMITED by a limit in it, or INVALID_REQUEST,
+    when it looks at a body that is no JSON. The gateway `default` makes itself
+    on the first authenticated request.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_router_service_pb2.WatchRequest, _router_service_pb2.WatchResponse]
     """Reports when answers of `Plan` become void. Stays open."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReserveRequest, _router_service_pb2.ReserveResponse]
+    """Counts a step against the limits that apply to it, and reserves what it may
+    use, all or nothing. Asked for each step that is tried, when its plan says
+    `limited`, and before it is tried; an answer from the cache needs none.
+
+    Fails with RATE_LIMITED or SPEND_LIMITED, whose metadata has `rule`,
+    `limit`, `remaining`, `reset_s` and, where the limit is one of requests or
+    tokens, `unit`; RetryInfo tells when to come back. Safe to repeat: the same
+    id reserves once.
+    """
+    Settle: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.SettleRequest, _router_service_pb2.SettleResponse]
+    """Settles reservations: what was really used takes the place of what was
+    reserved. One that nobody settles counts as used in full once its time is
+    over. Safe to repeat: the same id settles once.
+    """
+    ReportHealth: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReportHealthRequest, _router_service_pb2.ReportHealthResponse]
+    """Tells how attempts ended, counted up by provider, model and key, so that
+    those that fail are avoided. Loses nothing but precision when it is lost.
+    """
+    GetHealth: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetHealthRequest, _router_service_pb2.GetHealthResponse]
+    """Lists what is known of how providers do."""
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
@@ -56,11 +80,35 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Plan: _aio.UnaryUnaryMultiCallable[_router_service_pb2.PlanRequest, _router_service_pb2.PlanResponse]  # type: ignore[assignment]
     """Decides the steps for a request.
 
-    Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT. The
-    gateway `default` makes itself on the first authenticated request.
+    Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT; for a
+    dynamic route with ALL_STEPS_FAILED, when there is none of the name or it
+    ends without a model, RATE_LIMITED by a limit in it, or INVALID_REQUEST,
+    when it looks at a body that is no JSON. The gateway `default` makes itself
+    on the first authenticated request.
     """
     Watch: _aio.UnaryStreamMultiCallable[_router_service_pb2.WatchRequest, _router_service_pb2.WatchResponse]  # type: ignore[assignment]
     """Reports when answers of `Plan` become void. Stays open."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReserveRequest, _router_service_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Counts a step against the limits that apply to it, and reserves what it may
+    use, all or nothing. Asked for each step that is tried, when its plan says
+    `limited`, and before it is tried; an answer from the cache needs none.
+
+    Fails with RATE_LIMITED or SPEND_LIMITED, whose metadata has `rule`,
+    `limit`, `remaining`, `reset_s` and, where the limit is one of requests or
+    tokens, `unit`; RetryInfo tells when to come back. Safe to repeat: the same
+    id reserves once.
+    """
+    Settle: _aio.UnaryUnaryMultiCallable[_router_service_pb2.SettleRequest, _router_service_pb2.SettleResponse]  # type: ignore[assignment]
+    """Settles reservations: what was really used takes the place of what was
+    reserved. One that nobody settles counts as used in full once its time is
+    over. Safe to repeat: the same id settles once.
+    """
+    ReportHealth: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReportHealthRequest, _router_service_pb2.ReportHealthResponse]  # type: ignore[assignment]
+    """Tells how attempts ended, counted up by provider, model and key, so that
+    those that fail are avoided. Loses nothing but precision when it is lost.
+    """
+    GetHealth: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetHealthRequest, _router_service_pb2.GetHealthResponse]  # type: ignore[assignment]
+    """Lists what is known of how providers do."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides what to try for a request, and in which order.
@@ -76,8 +124,11 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_service_pb2.PlanResponse, _abc.Awaitable[_router_service_pb2.PlanResponse]]:
         """Decides the steps for a request.
 
-        Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT. The
-        gateway `default` makes itself on the first authenticated request.
+        Fails with GATEWAY_NOT_FOUND, INVALID_PROVIDER or BAD_CHAT_FORMAT; for a
+        dynamic route with ALL_STEPS_FAILED, when there is none of the name or it
+        ends without a model, RATE_LIMITED by a limit in it, or INVALID_REQUEST,
+        when it looks at a body that is no JSON. The gateway `default` makes itself
+        on the first authenticated request.
         """
 
     @_abc_1.abstractmethod
@@ -87,5 +138,50 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_router_service_pb2.WatchResponse], _abc.AsyncIterator[_router_service_pb2.WatchResponse]]:
         """Reports when answers of `Plan` become void. Stays open."""
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _router_service_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ReserveResponse, _abc.Awaitable[_router_service_pb2.ReserveResponse]]:
+        """Counts a step against the limits that apply to it, and reserves what it may
+        use, all or nothing. Asked for each step that is tried, when its plan says
+        `limited`, and before it is tried; an answer from the cache needs none.
+
+        Fails with RATE_LIMITED or SPEND_LIMITED, whose metadata has `rule`,
+        `limit`, `remaining`, `reset_s` and, where the limit is one of requests or
+        tokens, `unit`; RetryInfo tells when to come back. Safe to repeat: the same
+        id reserves once.
+        """
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _router_service_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.SettleResponse, _abc.Awaitable[_router_service_pb2.SettleResponse]]:
+        """Settles reservations: what was really used takes the place of what was
+        reserved. One that nobody settles counts as used in full once its time is
+        over. Safe to repeat: the same id settles once.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportHealth(
+        self,
+        request: _router_service_pb2.ReportHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ReportHealthResponse, _abc.Awaitable[_router_service_pb2.ReportHealthResponse]]:
+        """Tells how attempts ended, counted up by provider, model and key, so that
+        those that fail are avoided. Loses nothing but precision when it is lost.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHealth(
+        self,
+        request: _router_service_pb2.GetHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.GetHealthResponse, _abc.Awaitable[_router_service_pb2.GetHealthResponse]]:
+        """Lists what is known of how providers do."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,8 @@
 """
 Accounts as the management API takes and shows them.
 
-Source of the member names: the public product's account object; `id` of a new one and `unified` are ours.
+Source of the member names: the public product's account object; `id` of a new one, `unified`,
+`reference_kinds`, `include_deleted` and `deleted_at` are ours.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class AccountQuery(PageQuery):
     """Only those of this name."""
     direction: Literal["asc", "desc"] = "asc"
     """Order of their ids."""
+    include_deleted: bool = False
+    """Deleted ones too, whose ids are not used again. For operators."""
 
 
 class CreateAccount(Body):
@@ -35,6 +38,7 @@ class CreateAccount(Body):
     unified: bool = False
     """Whether the operator's own keys are used where it has none."""
 
+    reference_kinds: ReadOnly
     # What the public product knows besides, and there is nothing of here.
     type: ReadOnly
     standalone: ReadOnly
@@ -48,6 +52,7 @@ class ReplaceAccount(Body):
     unified: bool | None = None
     """Left out: it stays as it is."""
 
+    reference_kinds: ReadOnly
     id: ReadOnly
     type: ReadOnly
     created_on: ReadOnly
@@ -63,6 +68,10 @@ class Account(Shown):
     type: Literal["standard"]
     created_on: str
     unified: bool
+    reference_kinds: list[str] = Field(default_factory=list)
+    """Kinds of references to keys in other stores that it may use: `env`, `file`, `vault`."""
+    deleted_at: str | None = None
+    """When it was deleted; only one that was has it."""
 
 
 class DeletedAccount(Shown):

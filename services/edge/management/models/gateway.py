@@ -12,12 +12,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from services.edge.management.models.forms import Body, PageQuery, ReadOnly, Shown
-from services.edge.management.models.gateway_parts import Dlp, Guardrails, Otel, SpendLimits, Stripe
+from services.edge.management.models.gateway_parts import (
+    Dlp,
+    Guardrails,
+    Otel,
+    RateLimits,
+    SpendLimits,
+    Stripe,
+)
 
 __all__ = ["CreateGateway", "Gateway", "GatewayQuery", "ReplaceGateway"]
 
 _MOST = 2**31 - 1
 _Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Stale = Annotated[int, Field(ge=0, le=30 * 86_400)]
 
 GatewayId = Annotated[
     str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+(?:-[a-z0-9_]+)*$", examples=["production"])
@@ -80,6 +88,21 @@ class _Settings(Body):
     first_byte_timeout: Milliseconds | None = None
     idle_timeout: Milliseconds | None = None
     total_timeout: Milliseconds | None = None
+    rate_limits: RateLimits | None = None
+    drain_timeout: Milliseconds | None = None
+    """Longest that an upstream call is read on without its client, with `drain`. Default: to its end."""
+    stream_failover: bool = False
+    """Whether a stream that breaks off is continued by the next step."""
+    cache_stale_while_revalidate: _Stale = 0
+    """Seconds past its time that an answer is still given while a new one is fetched."""
+    cache_stale_if_error: _Stale = 0
+    """Seconds past its time that an answer is still given when the provider fails."""
+    cache_replay_paced: bool = False
+    """Whether a stream from the cache comes at the pace at which it first came."""
+    cache_no_sharing: bool = False
+    """Whether identical requests that run at the same time each make a call of their own."""
+    idempotency_ttl: _Stale = 0
+    """Seconds for which a request with an `Idempotency-Key` is known again; 0: not at all."""
 
     is_default: ReadOnly
     internal_id: ReadOnly
@@ -114,13 +137,19 @@ class Gateway(Shown):
     authentication: bool
     byok_only: bool
     cache_invalidate_on_update: bool
+    cache_no_sharing: bool
+    cache_replay_paced: bool
+    cache_stale_if_error: int
+    cache_stale_while_revalidate: int
     cache_ttl: int
     collect_logs: bool
     collect_payloads: bool
     connect_timeout: int | None
     dlp: dict[str, Any] | None
+    drain_timeout: int | None
     first_byte_timeout: int | None
     guardrails: dict[str, Any] | None
+    idempotency_ttl: int
     idle_timeout: int | None
     log_classification: bool
     log_management: int
@@ -132,11 +161,13 @@ class Gateway(Shown):
     rate_limiting_interval: int
     rate_limiting_limit: int
     rate_limiting_technique: Literal["fixed", "sliding"]
+    rate_limits: dict[str, Any] | None
     retry_backoff: Literal["constant", "linear", "exponential"] | None
     retry_delay: int | None
     retry_max_attempts: int | None
     spend_limits: dict[str, Any] | None
     store_id: str | None
+    stream_failover: bool
     strict_translation: bool
     stripe: dict[str, Any] | None
     total_timeout: int | None

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from services.edge.management.models.forms import Body
 
-__all__ = ["Dlp", "Guardrails", "Otel", "SpendLimits", "Stripe"]
+__all__ = ["Dlp", "Guardrails", "Otel", "RateLimits", "SpendLimits", "Stripe"]
 
 _Action = Literal["FLAG", "BLOCK"]
 _Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -107,8 +107,13 @@ class SpendRule(Body):
     window: Annotated[int, Field(gt=0, le=2**31 - 1)]
     """Seconds."""
     technique: Literal["sliding", "fixed"] = "sliding"
-    model: Values | None = None
-    provider: Values | None = None
+    mode: Literal["soft", "hard"] = "soft"
+    """Soft: refused once over. Hard: what a request may cost is reserved, and it is refused if that is more
+    than is left, or not known."""
+    model: Partition | Values | None = None
+    provider: Partition | Values | None = None
+    token: Partition | Values | None = None
+    """By the id of the token that was presented."""
     metadata: dict[str, Partition | Values] | None = None
 
 
@@ -117,6 +122,32 @@ class SpendLimits(Body):
 
     enabled: bool = False
     rules: Annotated[list[SpendRule], Field(default_factory=list, max_length=20)]
+
+
+class RateRule(Body):
+    """One limit of requests or tokens."""
+
+    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    enabled: bool = True
+    limit_type: Annotated[Literal["requests", "tokens"], Field(alias="limitType")]
+    limit: Annotated[int, Field(gt=0, le=1_000_000_000_000)]
+    window: Annotated[int, Field(gt=0, le=2**31 - 1)]
+    """Seconds."""
+    technique: Literal["sliding", "fixed"] = "sliding"
+    mode: Literal["soft", "hard"] = "soft"
+    """For tokens. Soft: let through while something is left. Hard: only if what it may use fits."""
+    model: Partition | Values | None = None
+    provider: Partition | Values | None = None
+    token: Partition | Values | None = None
+    """By the id of the token that was presented."""
+    metadata: dict[str, Partition | Values] | None = None
+
+
+class RateLimits(Body):
+    """Limits of requests and tokens."""
+
+    enabled: bool = False
+    rules: Annotated[list[RateRule], Field(default_factory=list, max_length=20)]
 
 
 class StripeEvent(Body):

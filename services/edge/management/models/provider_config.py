@@ -21,6 +21,8 @@ _Reference = Annotated[str, Field(min_length=1, max_length=512, examples=["vault
 _Weight = Annotated[int, Field(ge=1, le=1000)]
 # The public product's clients send numbers as 1 or as 1.0.
 _Number = Annotated[float, Field(ge=0, le=2**31 - 1, strict=False)]
+# No part of a request: cut down to 0, it would be any number of them.
+_Count = Annotated[int, Field(ge=0, le=2**31 - 1, strict=False)]
 
 
 class CreateProviderConfig(Body):
@@ -34,7 +36,7 @@ class CreateProviderConfig(Body):
     """Where the key is, where it is not kept here: `vault:…`, `file:…` or `env:…`."""
     weight: _Weight = 1
     """Share of requests among the keys of the same gateway, provider and alias."""
-    rate_limit: _Number | None = None
+    rate_limit: _Count | None = None
     """Most requests in `rate_limit_period`; 0 or null: any number."""
     rate_limit_period: _Number | None = None
     """Seconds. Default: 60."""
@@ -54,7 +56,7 @@ class UpdateProviderConfig(Body):
     alias: _Alias | None = None
     default_config: bool | None = None
     weight: _Weight | None = None
-    rate_limit: _Number | None = None
+    rate_limit: _Count | None = None
     rate_limit_period: _Number | None = None
 
     provider_slug: ReadOnly

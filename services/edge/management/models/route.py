@@ -22,6 +22,9 @@ __all__ = [
     "Route",
     "RouteQuery",
     "Routes",
+    "Simulate",
+    "SimulateDraft",
+    "Simulation",
     "VersionOfRoute",
     "Versions",
 ]
@@ -59,6 +62,79 @@ class Deploy(Body):
     """The version that is to answer."""
 
     version_id: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Simulate(Body):
+    """A request that is only thought of."""
+
+    body: dict[str, Any] | None = None
+    """Its body."""
+    headers: dict[str, str] = Field(default_factory=dict, max_length=100)
+    """Its headers."""
+    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
+    """Its metadata; what is no text is taken as one, as it is in the header."""
+    token_id: Annotated[str, Field(max_length=64)] = ""
+    """Id of the token that it would present."""
+    version_id: Annotated[str, Field(max_length=64)] = ""
+    """Version of the route. Left out: the one that answers."""
+    failing: list[str] = Field(default_factory=list, max_length=100)
+    """Elements that are taken to fail, to see what comes after them."""
+    draw: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """What is drawn at random, from 0 up to 1. Left out: it is drawn."""
+
+
+class SimulateDraft(Simulate):
+    """A request that is only thought of, through a route that is not stored."""
+
+    elements: _Elements
+
+
+class DecisionStep(Shown):
+    """An element that would be passed."""
+
+    element_id: str
+    type: str
+    output: str
+    """The one that would be taken. Empty: the way ends here."""
+    reason: str
+
+
+class SimulatedAttempt(Shown):
+    """Something that would be tried."""
+
+    element_id: str
+    provider: str
+    model: str
+    circuit: Literal["closed", "open", "half_open"]
+    success_rate: float | None
+    first_byte_ms: int | None
+    skipped: bool
+    """Whether it would be passed over."""
+
+
+class SimulatedLimit(Shown):
+    """A limit that was looked at."""
+
+    element_id: str
+    """Empty: it is the gateway's."""
+    rule: str
+    key: str
+    unit: Literal["requests", "tokens", "cost"]
+    limit: float
+    """In requests, tokens or US dollars."""
+    used: float
+    exceeded: bool
+
+
+class Simulation(Shown):
+    """The way that a request would take now."""
+
+    route: str
+    version_id: str
+    outcome: Literal["answered", "failed", "refused"]
+    steps: list[DecisionStep]
+    attempts: list[SimulatedAttempt]
+    limits: list[SimulatedLimit]
 
 
 class Version(Shown):

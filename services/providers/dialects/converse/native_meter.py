@@ -119,6 +119,11 @@ class NativeMeter:
         self.failure: StreamFailure | None = None
 
     @property
+    def began(self) -> bool:
+        """True: what is handed on as it is, is handed on at once."""
+        return True
+
+    @property
     def done(self) -> bool:
         """True when the provider has ended the stream: until then its bytes are the client's."""
         return self._closed

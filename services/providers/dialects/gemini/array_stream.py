@@ -52,6 +52,11 @@ class ArrayStream:
         return self._events.failure
 
     @property
+    def began(self) -> bool:
+        """True once something of the answer itself was handed out."""
+        return self._events.began
+
+    @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter."""
         return self._events.done

@@ -210,6 +210,11 @@ class TranslatedStream:
         self.failure: StreamFailure | None = None
 
     @property
+    def began(self) -> bool:
+        """True once something of the answer itself was handed out."""
+        return self._over or self._content_events > 0 or bool(self.finish_reason)
+
+    @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter."""
         return self._over

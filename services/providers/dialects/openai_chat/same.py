@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from kit.errors import GatewayError, Reason
+from kit.json_edit import insert_member, member_span, remove_member, replace_member
 from services.providers.dialects.answer import Answer, load_object, text
 from services.providers.dialects.failures import CLASS_STATUSES, classify_error, message_of, unwrap
-from services.providers.dialects.json_edit import insert_member, member_span, remove_member, replace_member
 from services.providers.dialects.stream import StreamFailure
 from services.providers.dialects.usage import UsageCounts, read_openai_usage
 

@@ -62,6 +62,8 @@ class OpenAIStream(MeteredStream):
         if not self._served_model:
             self._served_model = text(document.get("model"))
         choices = document.get("choices")
+        if self._events == 0:
+            self._opened_with_content = _has_content(choices)
         finished = self._read_choices(choices)
         usage = document.get("usage")
         if self._events > 0 and not finished and not isinstance(usage, dict):
@@ -98,6 +100,15 @@ class OpenAIStream(MeteredStream):
 
     def _error_event(self, body: bytes) -> bytes:
         return openai_error_event(body)
+
+
+def _has_content(choices: Any) -> bool:
+    """Tell whether a chunk holds more than the role of who answers."""
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role"):
+            return True
+    return False
 
 
 def _all_null(block: bytes, member: bytes) -> bool:

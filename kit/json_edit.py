@@ -143,3 +143,18 @@ def _spells(key: bytes, name: str) -> bool:
     if b"\\" not in key:
         return key[1:-1] == name.encode("ascii")
     return bool(orjson.loads(key) == name)
+
+
+def append_element(body: bytes, name: str, element: bytes) -> bytes:
+    """
+    Add an element at the end of a top-level member that is an array.
+
+    Args:
+        body: Text of a JSON object, already known to be valid and to have the member.
+        name: Name of the member, in ASCII.
+        element: JSON text of the element.
+    """
+    start, end = member_span(body, name)
+    inside = body[start + 1 : end - 1].rstrip(_WHITESPACE)
+    comma = b"," if inside.strip(_WHITESPACE) else b""
+    return b"".join((body[: start + 1], inside, comma, element, body[end - 1 :]))

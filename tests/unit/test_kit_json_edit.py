@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.providers.dialects.json_edit import insert_member, member_span, remove_member, replace_member
+from kit.json_edit import insert_member, member_span, remove_member, replace_member
 
 VALUES = st.recursive(
     st.none()

@@ -1,0 +1,84 @@
+"""
+Purges of kept answers on the management API. The public product has no such call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.auth.v1 import token_pb2
+from headrace.cache.v1 import cache_service_pb2 as pb
+from kit.errors import GatewayError, Reason
+from kit.providers import SLUGS, canonical, is_custom
+from services.edge.management.models.cache import PurgeGatewayQuery, PurgeQuery
+from services.edge.management.operation import Operation
+
+if TYPE_CHECKING:
+    from services.edge.management.operation import Call
+    from services.edge.management.peers import Peers
+
+__all__ = ["CachePurges"]
+
+_TAG: Final = "Cache"
+_ACCOUNT: Final = "/accounts/{account_id}/ai-gateway/cache"
+_GATEWAY: Final = "/accounts/{account_id}/ai-gateway/gateways/{gateway_id}/cache"
+_EDIT: Final = token_pb2.PERMISSION_AI_GATEWAY_EDIT
+
+
+class CachePurges:
+    """
+    Forgets kept answers.
+
+    Args:
+        peers: The services behind.
+    """
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Give the rows."""
+        return (
+            Operation(
+                id="aig-config-purge-gateway-cache", method="DELETE", path=_GATEWAY, tag=_TAG,
+                summary="Forget the kept answers of a gateway: all, a provider's, or those under a key.",
+                permission=_EDIT, handler=self._of_gateway, query=PurgeGatewayQuery, failures=(404,),
+            ),
+            Operation(
+                id="aig-config-purge-cache", method="DELETE", path=_ACCOUNT, tag=_TAG,
+                summary="Forget the kept answers of an account: all, or a provider's.", permission=_EDIT,
+                handler=self._of_account, query=PurgeQuery, failures=(404,),
+            ),
+        )  # fmt: skip
+
+    async def _of_gateway(self, call: Call) -> dict[str, Any]:
+        query: PurgeGatewayQuery = call.query
+        await self._peers.gateway(call.account_id, call.gateway_id)
+        request = pb.PurgeRequest(
+            account_id=call.account_id,
+            gateway_id=call.gateway_id,
+            provider=_known(query.provider),
+            custom_key=query.key,
+        )
+        return await self._purge(request)
+
+    async def _of_account(self, call: Call) -> dict[str, Any]:
+        query: PurgeQuery = call.query
+        return await self._purge(pb.PurgeRequest(account_id=call.account_id, provider=_known(query.provider)))
+
+    async def _purge(self, request: pb.PurgeRequest) -> dict[str, Any]:
+        await self._peers.cache.Purge(request, timeout=self._peers.timeout_s)
+        return {}
+
+
+def _known(provider: str) -> str:
+    """
+    Give the slug of a provider; empty for all.
+
+    Raises:
+        GatewayError: NOT_FOUND; there is none of that name, so that a misspelt one is not passed over.
+    """
+    slug = canonical(provider)
+    if slug and slug not in SLUGS and not is_custom(slug):
+        raise GatewayError(Reason.NOT_FOUND, "There is no such provider.", resource="provider", id=provider)
+    return slug

@@ -1,0 +1,224 @@
+"""
+Asks router whether a request's limits leave room for a step, and tells it afterwards what was really used.
+
+Settlements travel in batches, off the request's path. One that cannot be told while it matters is not lost:
+router then counts what was reserved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from headrace.common.v1 import usage_pb2
+from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
+from kit.errors import GatewayError, Reason
+from services.edge.pipeline.estimate import estimate
+from services.edge.pipeline.record import custom_cost
+
+if TYPE_CHECKING:
+    from headrace.common.v1 import caller_pb2
+    from kit.pricing.pricer import Pricer
+    from kit.service import Runtime
+    from services.edge.config import EdgeConfig
+    from services.edge.pipeline.attempts import Call
+    from services.edge.pipeline.exchange import Progress
+
+__all__ = ["Reservation", "Reservations"]
+
+_BATCH: Final = 256
+# Settlements that may wait; when router stays away for longer, what was reserved counts.
+_MOST_WAITING: Final = 20_000
+_PAUSE_S: Final = 0.05
+_UNITS: Final = {
+    "requests": router_service_pb2.LIMIT_UNIT_REQUESTS,
+    "tokens": router_service_pb2.LIMIT_UNIT_TOKENS,
+    "nano_usd": router_service_pb2.LIMIT_UNIT_NANO_USD,
+}
+_PAUSE_AFTER_FAILURE_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """
+    What router holds for a step that is under way.
+
+    Attributes:
+        id: Its name.
+        caller: On whose behalf.
+        since: How many attempts of the request had been paid for before it.
+    """
+
+    id: str
+    caller: caller_pb2.Caller
+    since: int
+
+
+class Reservations:
+    """The edge's view of limits."""
+
+    def __init__(self, runtime: Runtime, config: EdgeConfig, pricer: Pricer) -> None:
+        self._stub = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
+        self._timeout_s = config.decision_timeout_s
+        self._lifetime_s = config.reservation_s
+        self._usual_output_tokens = config.usual_output_tokens
+        self._pricer = pricer
+        self._log = runtime.log("reservations")
+        self._waiting: deque[router_service_pb2.Settlement] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def reserve(
+        self, call: Call, plan: router_service_pb2.PlanResponse, step: router_service_pb2.Step
+    ) -> None:
+        """
+        Reserve what a step may use.
+
+        Raises:
+            GatewayError: RATE_LIMITED, SPEND_LIMITED, or router is away.
+        """
+        exchange, progress = call.exchange, call.progress
+        tokens_in, tokens_out = estimate(exchange, usual_output_tokens=self._usual_output_tokens)
+        caller = call.admission.caller
+        request = router_service_pb2.ReserveRequest(
+            caller=caller,
+            id=f"{progress.log_id}.{progress.reserved}",
+            provider=step.provider,
+            model=step.model,
+            counted=progress.counted,
+            tokens=tokens_in + tokens_out,
+            ticket=plan.ticket,
+        )
+        request.caller.metadata.update(exchange.options.metadata)
+        request.lifetime.FromMilliseconds(int(self._lifetime_s * 1000))
+        cost = self._pricer.cost(
+            provider=step.provider,
+            models=(step.model,),
+            usage=usage_pb2.Usage(input_tokens=tokens_in, output_tokens=tokens_out),
+            custom=custom_cost(exchange),
+            cached=False,
+            at_us=progress.started_ns // 1000,
+        )
+        if cost is not None:
+            request.nano_usd = cost.nano_usd
+        # Before it is asked: an answer that is lost on the way may stand for a reservation of this name.
+        progress.reserved += 1
+        reservation = Reservation(request.id, caller, len(progress.spent))
+        try:
+            answer = await self._stub.Reserve(request, timeout=self._timeout_s)
+        except GatewayError as error:
+            if error.reason in (Reason.RATE_LIMITED, Reason.SPEND_LIMITED):
+                progress.limits = _told(error)
+            else:
+                # Whether it was reserved nobody knows: it is given back, if it was.
+                self._settle(reservation, tokens=0, nano_usd=0)
+            raise
+        except asyncio.CancelledError:
+            self._settle(reservation, tokens=0, nano_usd=0)
+            raise
+        progress.counted = True
+        progress.limits = list(answer.limits)
+        progress.reservation = reservation if answer.reserved else None
+
+    def release(self, progress: Progress) -> None:
+        """Give back what a step reserved that brought nothing; what its attempts told of use is kept."""
+        if progress.reservation is not None:
+            self._settle_spent(progress.reservation, progress)
+            progress.reservation = None
+
+    def settle(self, progress: Progress) -> None:
+        """Tell what a request used, once that is known; what is not known counts as it was reserved."""
+        reservation = progress.reservation
+        if reservation is None:
+            return
+        progress.reservation = None
+        if progress.spent:
+            if progress.attempts[-1].HasField("usage"):
+                self._settle_spent(reservation, progress)
+            else:
+                self._settle(reservation, tokens=None, nano_usd=None)
+            return
+        usage, cost = progress.usage, progress.cost
+        if usage is None and progress.failed:
+            self._settle(reservation, tokens=0, nano_usd=0)
+            return
+        tokens = None if usage is None else usage.input_tokens + usage.output_tokens
+        self._settle(reservation, tokens=tokens, nano_usd=None if cost is None else cost.nano_usd)
+
+    def start(self) -> None:
+        """Begin to send settlements."""
+        self._task = asyncio.create_task(self._send(), name="settlements")
+
+    async def close(self) -> None:
+        """Send what waits, as far as router is there, and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        while self._waiting:
+            if not await self._send_batch():
+                self._log.warning("settlements lost: what was reserved counts", count=len(self._waiting))
+                return
+
+    def _settle_spent(self, reservation: Reservation, progress: Progress) -> None:
+        """Tell what was paid for since the reservation; what earlier ones were settled with is not in it."""
+        spent = progress.spent[reservation.since :]
+        tokens = sum(usage.input_tokens + usage.output_tokens for usage, _ in spent)
+        costs = [cost.nano_usd for _, cost in spent if cost is not None]
+        self._settle(reservation, tokens=tokens, nano_usd=None if len(costs) < len(spent) else sum(costs))
+
+    def _settle(self, reservation: Reservation, *, tokens: int | None, nano_usd: int | None) -> None:
+        settlement = router_service_pb2.Settlement(
+            id=reservation.id, caller=reservation.caller, tokens=tokens, nano_usd=nano_usd
+        )
+        if len(self._waiting) >= _MOST_WAITING:
+            self._log.warning("settlement lost: what was reserved counts")
+            return
+        self._waiting.append(settlement)
+        self._wake.set()
+
+    async def _send(self) -> None:
+        while True:
+            await self._wake.wait()
+            try:
+                sent = await self._send_batch()
+            except Exception as failure:  # noqa: BLE001 - the next batch is worth a try
+                self._log.error("settlements not sent", exc_info=failure)
+                sent = False
+            if not self._waiting:
+                self._wake.clear()
+            # Others join the next batch meanwhile.
+            await asyncio.sleep(_PAUSE_S if sent else _PAUSE_AFTER_FAILURE_S)
+
+    async def _send_batch(self) -> bool:
+        """Send the oldest settlements; they stay until router has them, who takes each once."""
+        batch = [self._waiting[place] for place in range(min(_BATCH, len(self._waiting)))]
+        if not batch:
+            return True
+        try:
+            await self._stub.Settle(
+                router_service_pb2.SettleRequest(settlements=batch), timeout=self._timeout_s
+            )
+        except GatewayError as error:
+            self._log.debug("settlements not taken", reason=error.reason, waiting=len(self._waiting))
+            return False
+        for _ in batch:
+            self._waiting.popleft()
+        return True
+
+
+def _told(error: GatewayError) -> list[router_service_pb2.LimitState]:
+    """Read the limit that a refusal tells of; what it does not tell is left out."""
+    known = error.metadata
+    try:
+        state = router_service_pb2.LimitState(
+            unit=_UNITS[known["unit"]],
+            limit=int(known["limit"]),
+            remaining=int(known["remaining"]),
+            rule=known.get("rule", ""),
+        )
+        state.reset.FromMilliseconds(int(float(known["reset_s"]) * 1000))
+    except (KeyError, ValueError):
+        return []
+    return [state]

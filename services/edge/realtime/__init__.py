@@ -1,0 +1,1 @@
+"""Realtime APIs of providers: a client's WebSocket that leads to one of a provider's."""
