@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -42,7 +43,7 @@ hypothesis.settings.register_profile(
     print_blob=True,
     derandomize="CI" in os.environ,
     # Fewer than usual: there are many such tests, and every run of everybody takes other examples.
-    max_examples=30,
+    max_examples=20,
 )
 hypothesis.settings.load_profile("headrace")
 
@@ -60,6 +61,9 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Restrict sockets before pytest-socket reads its options, however pytest was called."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has its background jobs ignore Ctrl-C, and so would all that they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.allow_hosts = LOOPBACK
     config.option.allow_unix_socket = True
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(240)
 
 REQUESTS = 10_000
 AT_ONCE = 96
-WARM = 2_000
+WARM = 1_500
 # What clients and providers do, by how often: good answers, each fault before and within an answer, and
 # clients that leave.
 FAULTS = (
@@ -30,6 +30,7 @@ FAULTS = (
     "+cut=0", "+cut=2", "+end=2", "+malformed=2", "+error-after=1", "+first-error=overloaded_error",
     "+silent", "+stall=1", "+no-done", "+slow=20",
 )  # fmt: skip
+MOST_FILES = 8
 MOST_GROWTH_BYTES = 24 << 20
 
 
@@ -117,6 +118,7 @@ async def test_nothing_is_left_behind(launch: Launch, record_property: Callable[
     record_property("memory_grown_by_10000_requests_mb", round(grown / 2**20, 1))
 
     assert before["headrace_event_loop_tasks"] == after["headrace_event_loop_tasks"]
-    assert after["process_open_fds"] <= before["process_open_fds"] + 2
+    # Files of the spool and of databases are opened when they are needed first.
+    assert after["process_open_fds"] <= before["process_open_fds"] + MOST_FILES
     assert grown < MOST_GROWTH_BYTES
     assert [] == stack.errors()

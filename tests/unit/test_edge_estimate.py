@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.common.v1 import http_pb2
+from headrace.provider.v1 import provider_service_pb2
 from services.edge.headers import RequestHeaders
-from services.edge.pipeline.estimate import estimate
+from services.edge.pipeline.estimate import asked_model, estimate
 from services.edge.pipeline.exchange import Exchange
 
 
@@ -66,3 +68,30 @@ def test_an_image_is_not_counted_by_its_bytes() -> None:
     tokens_in, _ = estimate(_exchange({"url": f"data:image/png;base64,{image}"}), usual_output_tokens=1)
 
     assert 4096 <= tokens_in < 10_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "expected"),
+    [
+        ("v1/chat/completions", {"messages": [], "model": "gpt-4o"}, "gpt-4o"),
+        ("v1/messages", {"metadata": {"model": "cheap"}, "model": "claude-opus-4-5"}, "claude-opus-4-5"),
+        ("v1beta/models/gemini-2.5-pro:generateContent", {"model": "other"}, "gemini-2.5-pro"),
+        (
+            "bedrock-runtime/us-east-1/model/anthropic.claude-v2%3A1/invoke",
+            {},
+            "anthropic.claude-v2:1",
+        ),
+        ("v1/files", {}, ""),
+        ("v1/chat/completions", [], ""),
+        ("v1/chat/completions", {"model": 5}, ""),
+    ],
+)
+def test_native_calls_name_their_model_themselves(path: str, body: Any, expected: str) -> None:
+    """Limits by model and prices hold on a provider's own paths too."""
+    native = provider_service_pb2.NativeTarget(method="POST", path=path)
+    exchange = replace(_exchange(body, http_pb2.DIALECT_NATIVE), native=native)
+
+    assert expected == asked_model(exchange, "")
+    native.query = "model=gpt-realtime&x=1"
+    assert (expected if "/model" in path else "gpt-realtime") == asked_model(exchange, "")
+    assert "named" == asked_model(exchange, "named")

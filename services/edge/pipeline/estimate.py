@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, unquote
+
+import orjson
 
 from headrace.common.v1 import http_pb2
 
 if TYPE_CHECKING:
     from services.edge.pipeline.exchange import Exchange
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "asked_model", "estimate"]
 
 # Text has more bytes to a token than this in every language and with every tokenizer in use, the JSON around
 # it included.
@@ -31,6 +34,9 @@ _LIMIT: Final = re.compile(
 _CHOICES: Final = re.compile(rb'"(?:n|candidateCount|num_generations)"\s*:\s*(\d{1,3})')
 # Calls whose answer is no text.
 _NO_TEXT: Final = frozenset({http_pb2.DIALECT_OPENAI_EMBEDDINGS})
+
+# Where a provider's own path names the model: Google's, and Bedrock's.
+_IN_PATH: Final = re.compile(r"(?:^|/)models?/([^/:?]+(?:%3A[^/:?]*)?)")
 
 Estimate = tuple[int, int]
 """Tokens in, and tokens out."""
@@ -56,3 +62,25 @@ def estimate(exchange: Exchange, *, usual_output_tokens: int) -> Estimate:
     bounds = [int(found) for found in _LIMIT.findall(body)]
     choices = max((int(found) for found in _CHOICES.findall(body)), default=1)
     return tokens_in, (max(bounds) if bounds else usual_output_tokens) * max(1, choices)
+
+
+def asked_model(exchange: Exchange, step_model: str) -> str:
+    """
+    Name the model that a step asks for, as far as limits can know it.
+
+    A native call's step names none: it stands in the path, in the query or, as the only member that is looked
+    at, in the body. Empty where none of them tells.
+    """
+    if step_model or exchange.native is None:
+        return step_model
+    if found := _IN_PATH.search(exchange.native.path):
+        return unquote(found[1])
+    if "model=" in exchange.native.query:
+        # As sessions over a WebSocket have it.
+        return dict(parse_qsl(exchange.native.query)).get("model", "")
+    try:
+        document = orjson.loads(exchange.body)
+    except orjson.JSONDecodeError:
+        return ""
+    model = document.get("model") if isinstance(document, dict) else None
+    return model if isinstance(model, str) else ""

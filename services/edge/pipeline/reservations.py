@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from headrace.common.v1 import usage_pb2
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
 from kit.errors import GatewayError, Reason
-from services.edge.pipeline.estimate import estimate
+from services.edge.pipeline.estimate import asked_model, estimate
 from services.edge.pipeline.record import custom_cost
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ class Reservations:
         """
         exchange, progress = call.exchange, call.progress
         tokens_in, tokens_out = estimate(exchange, usual_output_tokens=self._usual_output_tokens)
-        caller = call.admission.caller
+        caller, model = call.admission.caller, asked_model(exchange, step.model)
         request = router_service_pb2.ReserveRequest(
             caller=caller,
             id=f"{progress.log_id}.{progress.reserved}",
             provider=step.provider,
-            model=step.model,
+            model=model,
             counted=progress.counted,
             tokens=tokens_in + tokens_out,
             ticket=plan.ticket,
@@ -95,7 +95,7 @@ class Reservations:
         request.lifetime.FromMilliseconds(int(self._lifetime_s * 1000))
         cost = self._pricer.cost(
             provider=step.provider,
-            models=(step.model,),
+            models=(model,),
             usage=usage_pb2.Usage(input_tokens=tokens_in, output_tokens=tokens_out),
             custom=custom_cost(exchange),
             cached=False,

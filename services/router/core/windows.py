@@ -24,8 +24,10 @@ __all__ = [
     "LimitState",
     "Unit",
     "admits",
+    "corrected",
     "counted",
     "index_of",
+    "possible",
     "rolled",
     "settled",
     "state_of",
@@ -138,6 +140,16 @@ def rolled(cell: Cell, index: int) -> Cell:
     return Cell(index)
 
 
+def possible(cell: Cell, index: int) -> Cell:
+    """
+    Return a counter whose window may be the current one, of this number.
+
+    One that is further ahead than clocks differ was counted by a clock that was wrong: what stands in it
+    counts now, rather than until that window comes.
+    """
+    return replace(cell, index=index) if cell.index > index + 1 else cell
+
+
 def counted(cell: Cell, bucket: Bucket, now_ms: int) -> float:
     """Say how much counts against a limit; the counter is of the current window."""
     spent_only = bucket.admit is Admit.SPENT
@@ -208,6 +220,24 @@ def settled(cell: Cell, index: int, amount: int, actual: int) -> Cell:
     if index == cell.index - 1:
         past_reserved = max(0, cell.past_reserved - amount)
         return replace(cell, past_used=cell.past_used + actual, past_reserved=past_reserved)
+    return cell
+
+
+def corrected(cell: Cell, bucket: Bucket, index: int, more: int) -> Cell:
+    """
+    Put right what a reservation that ran out was counted as.
+
+    Args:
+        cell: The counter.
+        bucket: Its limit.
+        index: Window in which it was counted.
+        more: How much more was used than was counted; below zero: less.
+    """
+    if index == cell.index or (bucket.admit is Admit.SPENT and more > 0):
+        # What a limit did not know of that counts what is known counts now.
+        return replace(cell, used=max(0, cell.used + more))
+    if index == cell.index - 1:
+        return replace(cell, past_used=max(0, cell.past_used + more))
     return cell
 
 

@@ -12,8 +12,18 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from services.router.core.windows import Admit, Cell, Unit, admits, index_of, rolled, settled
-from services.router.counters.store import KNOWN_AGAIN_MS, Outcome
+from services.router.core.windows import (
+    Admit,
+    Cell,
+    Unit,
+    admits,
+    corrected,
+    index_of,
+    possible,
+    rolled,
+    settled,
+)
+from services.router.counters.store import KNOWN_AGAIN_MS, LATE_MS, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +84,8 @@ class MemoryCounters:
         self._due: list[tuple[int, _Key]] = []
         # Ids that are known again, until when; in order of time.
         self._known: OrderedDict[_Key, int] = OrderedDict()
+        # Reservations that ran out and may still be settled, until when; in order of time.
+        self._late: OrderedDict[_Key, tuple[_Record, int]] = OrderedDict()
 
     def __len__(self) -> int:
         """Say how many counters there are."""
@@ -91,8 +103,8 @@ class MemoryCounters:
         now_ms = self._sweep()
         cells = [self._cell(scope, take.bucket, now_ms) for take in takes]
         key = (*scope, reservation_id)
-        if reservation_id and (key in self._records or key in self._known):
-            reserved = key in self._records
+        reserved = self.holds(scope, reservation_id)
+        if reservation_id and (reserved or key in self._known):
             return Outcome(granted=True, now_ms=now_ms, cells=tuple(cells), reserved=reserved)
         for cell, take in zip(cells, takes, strict=True):
             if not admits(cell, take.bucket, take.amount, now_ms):
@@ -125,7 +137,8 @@ class MemoryCounters:
 
     def holds(self, scope: Scope, reservation_id: str) -> bool:
         """Tell whether there is a reservation to be settled here."""
-        return (*scope, reservation_id) in self._records
+        key = (*scope, reservation_id)
+        return key in self._records or key in self._late
 
     def _remember(
         self, key: _Key, scope: Scope, entries: tuple[_Entry, ...], now_ms: int, lifetime_ms: int
@@ -140,31 +153,48 @@ class MemoryCounters:
             self._due = [(each.due_ms, of) for of, each in self._records.items()]
             heapq.heapify(self._due)
         while len(self._records) > self._most_records:
-            self._expire_next()
+            self._expire_next(now_ms)
 
     def _settle(self, key: _Key, amounts: Mapping[Unit, int], now_ms: int) -> bool:
         record = self._records.pop(key, None)
+        late, _ = self._late.pop(key, (None, 0))
         if record is not None:
             self._charge(record, amounts, now_ms)
+        elif late is not None:
+            self._correct(late, amounts, now_ms)
         self._know(key, now_ms)
-        return record is not None
+        return record is not None or late is not None
 
-    def _charge(self, record: _Record, amounts: Mapping[Unit, int], at_ms: int) -> None:
+    def _charge(self, record: _Record, amounts: Mapping[Unit, int], at_ms: int) -> _Record:
+        """Count what was used; return the reservation with the windows in which it was counted."""
+        entries = []
         for bucket, window, amount in record.entries:
             actual = amounts.get(bucket.unit, amount)
             cell = self._cell(record.scope, bucket, at_ms)
             if bucket.admit is Admit.SPENT:
                 # What is spent counts when it is known: nothing was set aside for it.
                 cell = replace(cell, used=cell.used + actual)
+                entries.append(_Entry(bucket, cell.index, amount))
             else:
                 cell = settled(cell, window, amount, actual)
+                entries.append(_Entry(bucket, window, amount))
             self._put(record.scope, bucket, cell)
+        return record._replace(entries=tuple(entries))
+
+    def _correct(self, record: _Record, amounts: Mapping[Unit, int], now_ms: int) -> None:
+        """Put right what counted as used when it ran out."""
+        for bucket, window, amount in record.entries:
+            cell = self._cell(record.scope, bucket, now_ms)
+            more = amounts.get(bucket.unit, amount) - amount
+            self._put(record.scope, bucket, corrected(cell, bucket, window, more))
 
     def _sweep(self) -> int:
         """Count what ran out as used, forget what need not be known any more, and return the time."""
         now_ms = self._clock.now_ns() // 1_000_000
         while self._due and self._due[0][0] <= now_ms:
-            self._expire_next()
+            self._expire_next(now_ms)
+        while self._late and next(iter(self._late.values()))[1] <= now_ms:
+            self._late.popitem(last=False)
         while self._known and next(iter(self._known.values())) <= now_ms:
             self._known.popitem(last=False)
         # One that is over is over for all that come after it, but not all are in order: a few are looked at.
@@ -177,15 +207,18 @@ class MemoryCounters:
             del self._cells[key]
         return now_ms
 
-    def _expire_next(self) -> None:
+    def _expire_next(self, now_ms: int) -> None:
         """Take the first of those that are due; unless it was settled, it counts as used then."""
         due_ms, key = heapq.heappop(self._due)
         record = self._records.get(key)
         # One that was settled is still in the heap.
         if record is not None and record.due_ms == due_ms:
             del self._records[key]
-            self._charge(record, {}, due_ms)
-            self._know(key, due_ms)
+            # One that makes room for others runs out before its time.
+            at_ms = min(due_ms, now_ms)
+            self._late[key] = (self._charge(record, {}, at_ms), at_ms + LATE_MS)
+            if len(self._late) > self._most_records:
+                self._late.popitem(last=False)
             self._expired(1)
 
     def _know(self, key: _Key, now_ms: int) -> None:
@@ -196,8 +229,14 @@ class MemoryCounters:
 
     def _cell(self, scope: Scope, bucket: Bucket, now_ms: int) -> Cell:
         index = index_of(now_ms, bucket.window_ms)
-        found = self._cells.get((*scope, bucket.key))
-        return Cell(index) if found is None else rolled(found[0], index)
+        key = (*scope, bucket.key)
+        found = self._cells.get(key)
+        if found is None:
+            return Cell(index)
+        cell = possible(found[0], index_of(self._clock.now_ns() // 1_000_000, bucket.window_ms))
+        if cell is not found[0]:
+            self._cells[key] = (cell, bucket.window_ms)
+        return rolled(cell, index)
 
     def _put(self, scope: Scope, bucket: Bucket, cell: Cell) -> None:
         key = (*scope, bucket.key)

@@ -3,8 +3,9 @@ The scripts by which Valkey counts: what `services.router.core.windows` says, in
 
 A counter is a hash: `i` number of the window, `u` used and `r` reserved in it, `p` and `q` the same of the
 window before. A reservation is a string: its parts packed by MessagePack, each the counter's key, the number
-of the window, its length in milliseconds, the amount, how it was admitted, and the unit; `d` for an id that
-is only to be known again. A sorted set has the reservations of a gateway by the time at which they run out;
+of the window, its length in milliseconds, the amount, how it was admitted, and the unit; with `x` before them
+for one that ran out, which counts as used until it is told what was; `d` for an id that is only to be known
+again. A sorted set has the reservations of a gateway by the time at which they run out;
 each script begins with those that are due, so that nobody has to wake up for them. Keys go by themselves once
 they do not matter any more.
 
@@ -41,6 +42,12 @@ local function cell(key, window, at)
       u = tonumber(kept[2]) or 0, r = tonumber(kept[3]) or 0,
       p = tonumber(kept[4]) or 0, q = tonumber(kept[5]) or 0,
     }
+    -- Of a clock that was wrong, and far ahead.
+    local present = math.floor(now / window)
+    if found.i > present + 1 then
+      found.i = present
+      changed[key] = true
+    end
     cells[key] = found
   end
   if index == found.i + 1 then
@@ -68,6 +75,7 @@ local function charge(parts, actual, at)
     local c = cell(key, window, at)
     if admit == 2 then
       c.u = c.u + used
+      part[2] = c.i
     elseif index == c.i then
       c.u, c.r = c.u + used, math.max(0, c.r - amount)
     elseif index == c.i - 1 then
@@ -77,16 +85,32 @@ local function charge(parts, actual, at)
   end
 end
 
--- Counts as used what ran out.
+-- Puts right what ran out and was counted as used. What a soft limit did not know of counts now.
+local function correct(parts, actual, at)
+  for _, part in ipairs(parts) do
+    local key, index, window, amount, admit, unit = unpack(part)
+    local more = (actual[unit] or amount) - amount
+    local c = cell(key, window, at)
+    if index == c.i or (admit == 2 and more > 0) then
+      c.u = math.max(0, c.u + more)
+    elseif index == c.i - 1 then
+      c.p = math.max(0, c.p + more)
+    end
+    changed[key] = true
+  end
+end
+
+-- Counts as used what ran out. It is kept for a day: what takes so long has not always died.
 local expired = 0
 local function sweep(due)
   local over = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 100)
   for n = 1, #over, 2 do
     local record = redis.call('GET', over[n])
     redis.call('ZREM', due, over[n])
-    if record and record ~= 'd' then
-      charge(cmsgpack.unpack(record), {}, tonumber(over[n + 1]))
-      redis.call('SET', over[n], 'd', 'PX', 60000)
+    if record and record ~= 'd' and string.byte(record) ~= 120 then
+      local parts = cmsgpack.unpack(record)
+      charge(parts, {}, tonumber(over[n + 1]))
+      redis.call('SET', over[n], 'x' .. cmsgpack.pack(parts), 'PX', 86400000)
       expired = expired + 1
     end
   end
@@ -177,14 +201,21 @@ return answer
 # Arguments: time, how long the id is known again, tokens and nano-USD that were used (empty: as reserved).
 # Returns: 1 when it was known or 0; how many ran out.
 SETTLE: Final = Script(
-    _BEGIN
+    # On a full server, too: what it cannot tell would hold up what is told after it.
+    "#!lua flags=allow-oom\n"
+    + _BEGIN
     + """
 sweep(KEYS[1])
 local record = redis.call('GET', KEYS[2])
 local found = 0
 if record and record ~= 'd' then
   found = 1
-  charge(cmsgpack.unpack(record), {[2] = tonumber(ARGV[3]), [3] = tonumber(ARGV[4])}, now)
+  local actual = {[2] = tonumber(ARGV[3]), [3] = tonumber(ARGV[4])}
+  if string.byte(record) == 120 then
+    correct(cmsgpack.unpack(string.sub(record, 2)), actual, now)
+  else
+    charge(cmsgpack.unpack(record), actual, now)
+  end
   redis.call('ZREM', KEYS[1], KEYS[2])
 end
 redis.call('SET', KEYS[2], 'd', 'PX', ARGV[2])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KNOWN_AGAIN_MS",
+    "LATE_MS",
     "Counters",
     "CountersAwayError",
     "Outcome",
@@ -22,6 +23,9 @@ __all__ = [
 
 KNOWN_AGAIN_MS: Final = 60_000
 """How long an id is known again that has nothing to settle, or was settled: as long as a call is repeated."""
+
+LATE_MS: Final = 86_400_000
+"""How long what ran out may still be settled: a request may take longer than what it reserved."""
 
 
 class Scope(NamedTuple):
@@ -92,7 +96,7 @@ class Counters(Protocol):
             reservation_id: Known again: repeated, it is granted and counted once. Empty: there is nothing to
                 settle, and nothing is known again.
             takes: What to count.
-            lifetime_ms: After this, what was reserved and not settled counts as used.
+            lifetime_ms: After this, what was reserved and not settled counts as used, until it is settled.
         """
         ...
 
