@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headrace.common.v1 import http_pb2
 from headrace.provider.v1 import provider_service_pb2
 from services.edge.headers import RequestHeaders
-from services.edge.pipeline.estimate import asked_model, estimate
+from services.edge.pipeline.estimate import asked_models, estimate
 from services.edge.pipeline.exchange import Exchange
 
 
@@ -88,10 +88,11 @@ def test_an_image_is_not_counted_by_its_bytes() -> None:
 )
 def test_native_calls_name_their_model_themselves(path: str, body: Any, expected: str) -> None:
     """Limits by model and prices hold on a provider's own paths too."""
-    native = provider_service_pb2.NativeTarget(method="POST", path=path)
+    native = provider_service_pb2.NativeTarget(method="POST", path=path, query="model=cheap")
     exchange = replace(_exchange(body, http_pb2.DIALECT_NATIVE), native=native)
+    found = (expected,) if expected else ()
 
-    assert expected == asked_model(exchange, "")
-    native.query = "model=gpt-realtime&x=1"
-    assert (expected if "/model" in path else "gpt-realtime") == asked_model(exchange, "")
-    assert "named" == asked_model(exchange, "named")
+    assert found == asked_models(exchange, "")
+    native.method, native.query = "GET", "model=gpt-realtime&x=1"
+    assert (found if "/model" in path else ("gpt-realtime",)) == asked_models(exchange, "")
+    assert ("named",) == asked_models(exchange, "named")

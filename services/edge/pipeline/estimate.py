@@ -7,6 +7,7 @@ what is used and was not reserved is what a hard limit is overspent by.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
@@ -18,7 +19,7 @@ from headrace.common.v1 import http_pb2
 if TYPE_CHECKING:
     from services.edge.pipeline.exchange import Exchange
 
-__all__ = ["Estimate", "asked_model", "estimate"]
+__all__ = ["Estimate", "asked_models", "estimate"]
 
 # Text has more bytes to a token than this in every language and with every tokenizer in use, the JSON around
 # it included.
@@ -26,17 +27,26 @@ _BYTES_A_TOKEN: Final = 2
 # Images and files come as base64; providers count an image of any size as a few thousand tokens at most.
 _BLOB: Final = re.compile(rb"[A-Za-z0-9+/=_-]{2048,}")
 _BLOB_TOKENS: Final = 4096
+# In every notation that JSON has.
+_NUMBER: Final = rb"(\d++(?:\.\d++)?(?:[eE][+-]?\d++)?)"
 # The most that the answer may have, in each dialect's word.
 _LIMIT: Final = re.compile(
     rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|maxOutputTokens|maxTokens|max_gen_len)"'
-    rb"\s*:\s*(\d{1,9})"
+    rb"\s*:\s*" + _NUMBER
 )
-_CHOICES: Final = re.compile(rb'"(?:n|candidateCount|num_generations)"\s*:\s*(\d{1,3})')
+_CHOICES: Final = re.compile(rb'"(?:n|candidateCount|num_generations)"\s*:\s*' + _NUMBER)
+# Above what anybody allows.
+_MOST_TOKENS: Final = 10**9
+_MOST_CHOICES: Final = 999
 # Calls whose answer is no text.
 _NO_TEXT: Final = frozenset({http_pb2.DIALECT_OPENAI_EMBEDDINGS})
 
-# Where a provider's own path names the model: Google's, and Bedrock's.
-_IN_PATH: Final = re.compile(r"(?:^|/)models?/([^/:?]+(?:%3A[^/:?]*)?)")
+# Where a provider's own path names the model, and nothing in the body does.
+_GOOGLE: Final = re.compile(
+    r"(?:(?:^|/)publishers/(?P<publisher>[^/]+))?(?:^|/)models/(?P<model>[^/]+):\w+/?$"
+)
+_BEDROCK: Final = re.compile(r"(?:^|/)model/(?P<model>.+)/(?:invoke|converse|count-tokens)[a-z-]*/?$")
+_MOST_MODELS: Final = 100
 
 Estimate = tuple[int, int]
 """Tokens in, and tokens out."""
@@ -59,28 +69,40 @@ def estimate(exchange: Exchange, *, usual_output_tokens: int) -> Estimate:
     tokens_in = (len(body) - blob_bytes) // _BYTES_A_TOKEN + blobs * _BLOB_TOKENS + 1
     if exchange.dialect in _NO_TEXT:
         return tokens_in, 0
-    bounds = [int(found) for found in _LIMIT.findall(body)]
-    choices = max((int(found) for found in _CHOICES.findall(body)), default=1)
-    return tokens_in, (max(bounds) if bounds else usual_output_tokens) * max(1, choices)
+    tokens_out = _greatest(_LIMIT, body, usual_output_tokens, _MOST_TOKENS)
+    return tokens_in, tokens_out * max(1, _greatest(_CHOICES, body, 1, _MOST_CHOICES))
 
 
-def asked_model(exchange: Exchange, step_model: str) -> str:
+def asked_models(exchange: Exchange, step_model: str) -> tuple[str, ...]:
     """
-    Name the model that a step asks for, as far as limits can know it.
+    Name the models that a step may be answered by, as far as limits can know it; the one that is asked first.
 
-    A native call's step names none: it stands in the path, in the query or, as the only member that is looked
-    at, in the body. Empty where none of them tells.
+    A native call's step names none: it stands in the path, in the query or, as one of the members that are
+    looked at, in the body. Nothing but a provider's own place is looked at, so that nobody names another
+    model where the provider does not look. None where nothing tells.
     """
     if step_model or exchange.native is None:
-        return step_model
-    if found := _IN_PATH.search(exchange.native.path):
-        return unquote(found[1])
-    if "model=" in exchange.native.query:
+        return (step_model, *exchange.other_models[:_MOST_MODELS]) if step_model else ()
+    path = unquote(exchange.native.path)
+    if found := _GOOGLE.search(path) or _BEDROCK.search(path):
+        publisher = f"{found['publisher']}/" if found.groupdict().get("publisher") else ""
+        return (publisher + found["model"],)
+    if exchange.native.method == "GET":
         # As sessions over a WebSocket have it.
-        return dict(parse_qsl(exchange.native.query)).get("model", "")
+        asked = dict(parse_qsl(exchange.native.query)).get("model", "")
+        return (asked,) if asked else ()
     try:
         document = orjson.loads(exchange.body)
     except orjson.JSONDecodeError:
-        return ""
+        return ()
     model = document.get("model") if isinstance(document, dict) else None
-    return model if isinstance(model, str) else ""
+    if not isinstance(model, str) or not model:
+        return ()
+    others = document.get("models")
+    others = others[:_MOST_MODELS] if isinstance(others, list) else []
+    return (model, *(name for name in others if isinstance(name, str)))
+
+
+def _greatest(member: re.Pattern[bytes], body: bytes, default: int, most: int) -> int:
+    found = [min(float(number), most) for number in member.findall(body)]
+    return math.ceil(max(found)) if found else default

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from headrace.common.v1 import usage_pb2
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
 from kit.errors import GatewayError, Reason
-from services.edge.pipeline.estimate import asked_model, estimate
+from services.edge.pipeline.estimate import asked_models, estimate
 from services.edge.pipeline.record import custom_cost
 
 if TYPE_CHECKING:
@@ -81,28 +81,35 @@ class Reservations:
         """
         exchange, progress = call.exchange, call.progress
         tokens_in, tokens_out = estimate(exchange, usual_output_tokens=self._usual_output_tokens)
-        caller, model = call.admission.caller, asked_model(exchange, step.model)
+        caller, models = call.admission.caller, asked_models(exchange, step.model)
         request = router_service_pb2.ReserveRequest(
             caller=caller,
             id=f"{progress.log_id}.{progress.reserved}",
             provider=step.provider,
-            model=model,
+            model=models[0] if models else "",
+            other_models=models[1:],
             counted=progress.counted,
             tokens=tokens_in + tokens_out,
             ticket=plan.ticket,
         )
         request.caller.metadata.update(exchange.options.metadata)
         request.lifetime.FromMilliseconds(int(self._lifetime_s * 1000))
-        cost = self._pricer.cost(
-            provider=step.provider,
-            models=(model,),
-            usage=usage_pb2.Usage(input_tokens=tokens_in, output_tokens=tokens_out),
-            custom=custom_cost(exchange),
-            cached=False,
-            at_us=progress.started_ns // 1000,
-        )
-        if cost is not None:
-            request.nano_usd = cost.nano_usd
+        usage = usage_pb2.Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+        costs = [
+            self._pricer.cost(
+                provider=step.provider,
+                models=(model,),
+                usage=usage,
+                custom=custom_cost(exchange),
+                cached=False,
+                at_us=progress.started_ns // 1000,
+            )
+            for model in models or ("",)
+        ]
+        known = [cost.nano_usd for cost in costs if cost is not None]
+        if len(known) == len(costs):
+            # Whichever of them answers.
+            request.nano_usd = max(known)
         # Before it is asked: an answer that is lost on the way may stand for a reservation of this name.
         progress.reserved += 1
         reservation = Reservation(request.id, caller, len(progress.spent))

@@ -28,6 +28,7 @@ _UNITS: Final = {
 }
 _LONGEST_ID: Final = 256
 _LONGEST_NAME: Final = 1024
+_MOST_OTHERS: Final = 100
 _SHORTEST_LIFE_MS: Final = 100
 _LONGEST_LIFE_MS: Final = 86_400_000
 _USUAL_LIFE_MS: Final = 600_000
@@ -48,6 +49,7 @@ def asked(message: pb.ReserveRequest) -> Asked:
     return Asked(
         provider=message.provider,
         model=message.model,
+        other_models=tuple(message.other_models[:_MOST_OTHERS]),
         token_id=message.caller.token_id,
         metadata=dict(message.caller.metadata),
         counted=message.counted,

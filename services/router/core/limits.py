@@ -9,7 +9,7 @@ length of its window: a rule that is changed otherwise goes on counting where it
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -107,6 +107,7 @@ class Asked:
 
     Attributes:
         model: In the provider's naming; empty where it is not known.
+        other_models: What the provider may fall back to by itself, likewise.
         token_id: Empty: none was presented.
         counted: Whether an earlier step of the same request was counted.
         tokens: The most that it will use.
@@ -115,6 +116,7 @@ class Asked:
 
     provider: str
     model: str
+    other_models: tuple[str, ...] = ()
     token_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     counted: bool = False
@@ -170,12 +172,14 @@ def applying(limits: Limits, asked: Asked) -> list[tuple[Rule, Bucket]]:
     Return the limits that a step counts against, each with its counter.
 
     Raises:
-        GatewayError: SPEND_LIMITED; a hard limit applies, and the price is not known.
+        GatewayError: SPEND_LIMITED; a hard limit applies, or may apply, and the price is not known.
     """
     found = []
     for rule in limits.rules:
         if asked.counted and rule.unit is Unit.REQUESTS and not rule.each_step:
             continue
+        if rule.hard and not asked.model and _may_apply(rule, asked):
+            raise _no_price(rule, asked)
         values = _values(rule, asked)
         if values is None:
             continue
@@ -225,15 +229,28 @@ def _dimension(name: str, key: str, document: dict[str, Any], aliases: Mapping[s
         return Dimension(name=name, key=key)
     values = document["values"]
     if name == "provider":
-        values = [aliases.get(value, value) for value in values]
+        values = [aliases.get(value.lower(), value.lower()) for value in values]
     elif name == "model":
-        values = [_model(value, aliases) for value in values]
+        # As it is written, too: `google/…` is also what models are named at providers that have many makers'.
+        values = [each for value in values for each in (value.lower(), _model(value.lower(), aliases))]
     return Dimension(name=name, key=key, values=frozenset(values))
 
 
 def _model(text: str, aliases: Mapping[str, str]) -> str:
     provider, slash, model = text.partition("/")
     return aliases.get(provider, provider) + slash + model
+
+
+def _may_apply(rule: Rule, asked: Asked) -> bool:
+    """Tell whether a rule that looks at models may be for a request whose model is not known."""
+    others = tuple(each for each in rule.dimensions if each.name != "model")
+    named = [each.values for each in rule.dimensions if each.name == "model"]
+    if not named or _values(replace(rule, dimensions=others), asked) is None:
+        return False
+    (values,) = named
+    return values is None or any(
+        not value.partition("/")[1] or value.partition("/")[0] == asked.provider for value in values
+    )
 
 
 def _values(rule: Rule, asked: Asked) -> list[str] | None:
@@ -246,16 +263,23 @@ def _values(rule: Rule, asked: Asked) -> list[str] | None:
                 # Who does not say it is not limited by it.
                 return None
             values.append(value)
-        elif value not in each.values and (each.name != "model" or asked.model not in each.values):
+        elif not _is_named(each.values, each.name, value, asked):
             return None
     return values
+
+
+def _is_named(values: frozenset[str], name: str, value: str, asked: Asked) -> bool:
+    if name != "model":
+        return value in values
+    models = [model.lower() for model in (asked.model, *asked.other_models)]
+    return any(model in values or f"{asked.provider}/{model}" in values for model in models)
 
 
 def _value(dimension: Dimension, asked: Asked) -> str:
     if dimension.name == "metadata":
         return asked.metadata.get(dimension.key, "")
     if dimension.name == "model":
-        return f"{asked.provider}/{asked.model}" if asked.model else ""
+        return f"{asked.provider}/{asked.model.lower()}" if asked.model else ""
     return asked.provider if dimension.name == "provider" else asked.token_id
 
 

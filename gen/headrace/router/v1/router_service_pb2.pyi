@@ -375,6 +375,7 @@ class ReserveRequest(_message.Message):
     NANO_USD_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    OTHER_MODELS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the caller, the same when it asks again."""
     provider: _builtins.str
@@ -403,6 +404,12 @@ class ReserveRequest(_message.Message):
         can take.
         """
 
+    @_builtins.property
+    def other_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further models that the provider may fall back to by itself, in its naming:
+        limits that are for one of them are for the step.
+        """
+
     def __init__(
         self,
         *,
@@ -415,10 +422,11 @@ class ReserveRequest(_message.Message):
         nano_usd: _builtins.int | None = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         ticket: _builtins.bytes = ...,
+        other_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "caller", b"caller", "lifetime", b"lifetime", "nano_usd", b"nano_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "caller", b"caller", "counted", b"counted", "id", b"id", "lifetime", b"lifetime", "model", b"model", "nano_usd", b"nano_usd", "provider", b"provider", "ticket", b"ticket", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "caller", b"caller", "counted", b"counted", "id", b"id", "lifetime", b"lifetime", "model", b"model", "nano_usd", b"nano_usd", "other_models", b"other_models", "provider", b"provider", "ticket", b"ticket", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nano_usd: _TypeAlias = _typing.Literal["nano_usd"]  # noqa: Y015
     _WhichOneofArgType__nano_usd: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd"]  # noqa: Y015
