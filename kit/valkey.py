@@ -227,7 +227,8 @@ class Valkey:
             # Its answers would be taken for those of the next one.
             await connection.disconnect(nowait=True)
             raise
-        if self._closed:
+        # A server that has become a replica: where it was, there may be another one by now.
+        if self._closed or any(isinstance(answer, _theirs().ReadOnlyError) for answer in answers):
             await connection.disconnect(nowait=True)
         else:
             self._idle.append(connection)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from headrace.cache.v1 import cache_service_pb2 as pb
 from kit.errors import GatewayError, Reason
 from services.cache.core.epochs import Scope
@@ -60,10 +62,18 @@ def wanted(request: pb.LookupRequest) -> Wanted:
 def response(
     packed_key: bytes, value: bytes | None, *, stale: bool = False, claimed: bool = False
 ) -> pb.LookupResponse:
-    """Write what was found."""
+    """
+    Write what was found.
+
+    Raises:
+        ValueError: It is nothing that was kept.
+    """
     found = pb.LookupResponse(key=packed_key, claimed=claimed)
     if value is not None:
-        found.entry.ParseFromString(value)
+        try:
+            found.entry.ParseFromString(value)
+        except DecodeError:
+            raise ValueError("not an answer") from None
         found.entry.SetInParent()  # present even when every field of it is empty
         found.stale = stale
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from headrace.cache.v1 import cache_service_pb2 as pb
@@ -116,20 +117,22 @@ class CacheServicer(CacheServiceServicer):
         return found
 
     async def _answer(self, key: Key, wanted: Wanted, found: Found) -> pb.LookupResponse:
-        packed_key, claimed, value = key.pack(found.born), found.claimed, None
+        packed_key, value = key.pack(found.born), None
         try:
             if found.value is not None:
                 value = await self._packing.unpack(found.value)
-                self._metrics.bytes_given.inc(len(value))
+            answer = convert.response(packed_key, value, stale=found.stale, claimed=found.claimed)
+            self._metrics.bytes_given.inc(len(value or b""))
         except ValueError:
             # Of another release, or not ours at all: it is fetched again.
             self._metrics.unreadable.inc()
-            claimed = wanted.claims
+            value = None
+            answer = convert.response(packed_key, None, claimed=wanted.claims)
         except asyncio.CancelledError:
-            if claimed:
-                await self._store.release(key)
+            if found.claimed:
+                await self._store.release(replace(key, born=found.born))
             raise
-        if claimed:
+        if answer.claimed:
             self._metrics.claimed.inc()
         self._metrics.looked_up(read=wanted.read, hit=value is not None, stale=found.stale)
-        return convert.response(packed_key, value, stale=found.stale, claimed=claimed)
+        return answer

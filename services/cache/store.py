@@ -73,7 +73,8 @@ class AnswerStore(Protocol):
     Keeps answers under keys until their time is over, others need the room, or they are purged.
 
     Whoever has a key may have the answer. A claim on a key belongs to nobody in particular: it is there from
-    the lookup that got it to the next `put` or `release`, or until its time is over. A store that is away
+    the lookup that got it to the next `put` or `release` with a key that is not from before a purge which the
+    claim is from after, or until its time is over. A store that is away
     fails only in `purge`; else it keeps nothing, and everybody is told to fetch for himself.
     """
 

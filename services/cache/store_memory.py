@@ -120,6 +120,10 @@ class MemoryAnswerStore:
 
     async def release(self, key: Key) -> None:
         """End the claim on a key."""
+        claim = self._claims.get(key.digest)
+        if claim is not None and claim.born > key.born:
+            # Of somebody who asked after a purge, which came after this key.
+            return
         self._claims.pop(key.digest, None)
         self._waiting.wake(key.digest)
 

@@ -17,7 +17,7 @@ from kit.valkey import Trouble, ValkeyError
 from services.cache.core.epochs import MOST_EPOCHS
 from services.cache.core.lifetime import MAX_TTL_S
 from services.cache.store import Found
-from services.cache.valkey_scripts import FIND, PURGE, PUT
+from services.cache.valkey_scripts import FIND, PURGE, PUT, RELEASE
 from services.cache.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class ValkeyAnswerStore:
     async def release(self, key: Key) -> None:
         """End the claim on a key."""
         try:
-            await self._valkey.execute("DEL", _keys(key)[2])
+            await self._valkey.run(RELEASE, (_keys(key)[2],), (key.born,))
         except ValkeyError as error:
             self._trouble(error.trouble)
         finally:
@@ -222,7 +222,7 @@ class ValkeyAnswerStore:
 
     def _give_back(self, key: Key, done: asyncio.Task[Found]) -> None:
         if not done.cancelled() and done.exception() is None and done.result().claimed:
-            _ = self._begin(self.release(key))
+            _ = self._begin(self.release(replace(key, born=done.result().born)))
 
 
 def _base(account: bytes) -> str:

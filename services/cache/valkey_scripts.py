@@ -16,12 +16,17 @@ from typing import Final
 
 from kit.valkey import Script
 
-__all__ = ["FIND", "PURGE", "PUT"]
+__all__ = ["FIND", "PURGE", "PUT", "RELEASE"]
 
 _SHARED: Final = """
 local function number(text) return tonumber(text or 0) end
 local function milliseconds(time) return time[1] * 1000 + math.floor(time[2] / 1000) end
 local function failed(answer) return type(answer) == 'table' and answer.err end
+-- Ends a claim, but for one of somebody who asked after a purge that came after the key.
+local function release(key, born)
+  local claim = redis.call('GET', key)
+  if claim and number(string.match(claim, '^%d+')) <= number(born) then redis.call('DEL', key) end
+end
 -- More than any number before: purges come far apart.
 local function beginning(time) return string.format('%.0f', time[1] * 1000000 + time[2]) end
 """
@@ -107,8 +112,18 @@ if purges[1] and number(ARGV[4]) >= latest then
     redis.call('PEXPIRE', KEYS[1], ARGV[8])
   end
 end
-redis.call('DEL', KEYS[3])
+release(KEYS[3], ARGV[4])
 return done
+"""
+)
+
+# Key: claim. Argument: born.
+RELEASE: Final = Script(
+    "#!lua flags=allow-oom\n"
+    + _SHARED
+    + """
+release(KEYS[1], ARGV[1])
+return 1
 """
 )
 

@@ -123,7 +123,7 @@ async def test_a_claim_that_is_given_back_is_free_for_one(both: Stores) -> None:
     await both.other.find(KEY, CLAIM)
     waiting = asyncio.create_task(both.one.changed(KEY, 30))
     await asyncio.sleep(0)
-    await both.other.release(KEY)
+    await both.other.release(await both.begin(KEY))
     await asyncio.wait_for(waiting, 10)
 
     assert [True, False] == [(await both.ask(KEY, claims=True)).claimed for _ in range(2)]

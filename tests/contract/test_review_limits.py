@@ -13,7 +13,7 @@ from kit.valkey import Trouble, Valkey, ValkeyError
 from services.router.core.settings import Technique
 from services.router.core.windows import Admit, Bucket, Unit
 from services.router.counters.memory import MemoryCounters
-from services.router.counters.store import Counters, Scope, Settling, Take
+from services.router.counters.store import Counters, CountersAwayError, Scope, Settling, Take
 from services.router.counters.valkey import ValkeyCounters
 from tests.fakes.stopped_clock import StoppedClock
 from tests.fakes.valkey_server import PATIENT, Server, shared_valkey
@@ -118,6 +118,24 @@ async def test_a_clock_that_was_far_ahead_for_a_moment_closes_no_limit(both: _Bo
     later = await counters.reserve(SCOPE, "", [Take(REQUESTS, 1)], 0)
 
     assert (False, True) == (refused.granted, later.granted)
+
+
+async def test_a_connection_to_what_has_become_a_replica_is_given_up() -> None:
+    """The address may lead to another server by now, which takes what this one refuses."""
+    server = Server()
+    valkey = Valkey(server.new_url(), PATIENT, clock=SystemClock())
+    try:
+        before = await valkey.execute("CLIENT", "ID")
+        await valkey.execute("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(CountersAwayError) as caught:
+            await ValkeyCounters(valkey).reserve(SCOPE, "a", [Take(HARD, 1)], LIFE_MS)
+        after = await valkey.execute("CLIENT", "ID")
+
+        assert "read only replica" in str(caught.value)
+        assert before != after
+    finally:
+        await valkey.close()
+        server.remove()
 
 
 async def test_a_full_valkey_takes_settlements_that_it_does_not_know(small: Server) -> None:

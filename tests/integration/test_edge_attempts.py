@@ -256,3 +256,26 @@ class TestLimits:
             await post(peers, **{"cf-aig-cache-ttl": "60"})
 
         assert 1 == len(peers.router.reserved)
+
+    @pytest.mark.parametrize(
+        ("model", "named", "counts"),
+        [
+            # Three tokens in and five out of gpt-4o: 57,500 billionths of a dollar.
+            ("openai/gpt-4o", 0, 57_500),
+            ("openai/gpt-4o", 0.5, 500_000_000),
+            ("openai/nobody-knows-it", 0.001, 1_000_000),
+        ],
+    )
+    async def test_a_price_that_a_client_names_takes_nothing_off(
+        self, peers: Peers, model: str, named: float, counts: int
+    ) -> None:
+        """Limits count the listed price at least, when reserving and when settling."""
+        peers.router.limited = True
+        await post(
+            peers, json={**BODY, "model": model}, **{"cf-aig-custom-cost": f'{{"total_cost": {named}}}'}
+        )
+        (settled,) = await peers.settlements(1)
+        (reserved,) = peers.router.reserved
+
+        assert counts == settled.nano_usd
+        assert reserved.nano_usd >= counts

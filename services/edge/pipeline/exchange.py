@@ -132,6 +132,8 @@ class Progress:
         stale: Whether the answer is our cache's, and past its time.
         spent: What attempts used and cost, where that is known, in their order; empty while there is but the
             one under way.
+        listed: What each of those would have cost without the prices that the request names, in billionths of
+            a US dollar; zero where that is not known. Empty when it names none.
         saved_nano_usd: What the call would have cost that the cache, or another request's call, spared.
         in_flight: Whether its call goes on without its client, and records it.
         gone: Whether its client has gone.
@@ -170,6 +172,7 @@ class Progress:
     reservation: Reservation | None = None
     stale: bool = False
     spent: list[tuple[usage_pb2.Usage, usage_pb2.Cost | None]] = field(default_factory=list)
+    listed: list[int] = field(default_factory=list)
     saved_nano_usd: int = 0
     in_flight: bool = False
     gone: bool = False

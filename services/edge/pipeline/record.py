@@ -69,6 +69,9 @@ class Recorder:
         if usage is None:
             return
         cost = self._price(exchange, progress)
+        if exchange.options.custom_cost is not None:
+            listed = self._price(exchange, progress, named=False)
+            progress.listed.append(0 if listed is None else listed.nano_usd)
         if progress.spent and _is_for_all(exchange):
             cost = usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CUSTOM)
         note = progress.attempts[-1]
@@ -101,12 +104,12 @@ class Recorder:
             _add_payload(entry, exchange, progress)
         self._spool.finish(progress.log_id, entry.SerializeToString())
 
-    def _price(self, exchange: Exchange, progress: Progress) -> usage_pb2.Cost | None:
+    def _price(self, exchange: Exchange, progress: Progress, *, named: bool = True) -> usage_pb2.Cost | None:
         return self._pricer.cost(
             provider=progress.provider,
             models=(progress.served_model, progress.target_model),
             usage=progress.usage,
-            custom=custom_cost(exchange),
+            custom=custom_cost(exchange) if named else None,
             cached=progress.cached,
             at_us=progress.started_ns // 1000,
         )

@@ -20,6 +20,7 @@ from services.edge.pipeline.record import custom_cost
 
 if TYPE_CHECKING:
     from headrace.common.v1 import caller_pb2
+    from headrace.ledger.v1 import log_entry_pb2
     from kit.pricing.pricer import Pricer
     from kit.service import Runtime
     from services.edge.config import EdgeConfig
@@ -49,11 +50,13 @@ class Reservation:
         id: Its name.
         caller: On whose behalf.
         since: How many attempts of the request had been paid for before it.
+        custom: The prices that the request names.
     """
 
     id: str
     caller: caller_pb2.Caller
     since: int
+    custom: log_entry_pb2.CustomCost | None
 
 
 class Reservations:
@@ -95,24 +98,15 @@ class Reservations:
         request.caller.metadata.update(exchange.options.metadata)
         request.lifetime.FromMilliseconds(int(self._lifetime_s * 1000))
         usage = usage_pb2.Usage(input_tokens=tokens_in, output_tokens=tokens_out)
-        costs = [
-            self._pricer.cost(
-                provider=step.provider,
-                models=(model,),
-                usage=usage,
-                custom=custom_cost(exchange),
-                cached=False,
-                at_us=progress.started_ns // 1000,
-            )
-            for model in models or ("",)
-        ]
-        known = [cost.nano_usd for cost in costs if cost is not None]
-        if len(known) == len(costs):
+        custom, at_us = custom_cost(exchange), progress.started_ns // 1000
+        prices = [self._price(step.provider, (model,), usage, custom, at_us) for model in models or ("",)]
+        known = [price for price in prices if price is not None]
+        if len(known) == len(prices):
             # Whichever of them answers.
             request.nano_usd = max(known)
         # Before it is asked: an answer that is lost on the way may stand for a reservation of this name.
         progress.reserved += 1
-        reservation = Reservation(request.id, caller, len(progress.spent))
+        reservation = Reservation(request.id, caller, len(progress.spent), custom)
         try:
             answer = await self._stub.Reserve(request, timeout=self._timeout_s)
         except GatewayError as error:
@@ -152,7 +146,34 @@ class Reservations:
             self._settle(reservation, tokens=0, nano_usd=0)
             return
         tokens = None if usage is None else usage.input_tokens + usage.output_tokens
-        self._settle(reservation, tokens=tokens, nano_usd=None if cost is None else cost.nano_usd)
+        nano_usd = None if cost is None else cost.nano_usd
+        if reservation.custom is not None:
+            models = (progress.served_model, progress.target_model)
+            at_us = progress.started_ns // 1000
+            nano_usd = self._price(progress.provider, models, usage, reservation.custom, at_us)
+        self._settle(reservation, tokens=tokens, nano_usd=nano_usd)
+
+    def _price(
+        self,
+        provider: str,
+        models: tuple[str, ...],
+        usage: usage_pb2.Usage | None,
+        custom: log_entry_pb2.CustomCost | None,
+        at_us: int,
+    ) -> int | None:
+        """
+        Say what limits count, in billionths of a US dollar; None when no price is known.
+
+        A price that a client names is its own word: it may be the only one, or add to what is listed, but
+        not take from it, or anybody could spend without a limit.
+        """
+        found = [
+            self._pricer.cost(
+                provider=provider, models=models, usage=usage, custom=each, cached=False, at_us=at_us
+            )
+            for each in ((None,) if custom is None else (custom, None))
+        ]
+        return max((cost.nano_usd for cost in found if cost is not None), default=None)
 
     def start(self) -> None:
         """Begin to send settlements."""
@@ -171,9 +192,11 @@ class Reservations:
     def _settle_spent(self, reservation: Reservation, progress: Progress) -> None:
         """Tell what was paid for since the reservation; what earlier ones were settled with is not in it."""
         spent = progress.spent[reservation.since :]
+        listed = progress.listed[reservation.since :]
         tokens = sum(usage.input_tokens + usage.output_tokens for usage, _ in spent)
         costs = [cost.nano_usd for _, cost in spent if cost is not None]
-        self._settle(reservation, tokens=tokens, nano_usd=None if len(costs) < len(spent) else sum(costs))
+        known = len(costs) == len(spent)
+        self._settle(reservation, tokens=tokens, nano_usd=max(sum(costs), sum(listed)) if known else None)
 
     def _settle(self, reservation: Reservation, *, tokens: int | None, nano_usd: int | None) -> None:
         settlement = router_service_pb2.Settlement(
