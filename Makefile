@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+# What k8s-render prints and rehearse runs.
+OVERLAY ?= production
 # T narrows a test target: make test-unit T=tests/unit/test_kit_ids.py
 T ?=
 
@@ -9,6 +11,11 @@ BIN := .venv/bin
 PY := $(BIN)/python
 # Two cores: more workers than that only wait for each other.
 WORKERS ?= 2
+DOCKER ?= docker
+# 1 builds the image with the model that needs no provider.
+LOCAL_MODEL ?= 0
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
 -include .makerc
@@ -26,7 +33,7 @@ setup: .venv/dev.stamp ## Make .venv with everything that development needs
 run: .venv/run.stamp ## Start Headrace on this machine (options: A="--inline --no-envoy")
 	@$(PY) -m cli up $(A)
 
-check: setup format-check proto-check proto-lint proto-breaking docs-check lint typecheck layers envoy-check ## Everything that needs no running process
+check: setup format-check proto-check proto-lint proto-breaking docs-check lint typecheck layers envoy-check image-check k8s-check ## Everything that needs no running process
 	@$(PY) scripts/tree_clean.py
 
 test: setup node ## Every test
@@ -60,16 +67,51 @@ layers: setup ## Check who may import whom
 migration: setup ## Write the next migration of a service's tables (S=auth M="what it does")
 	@$(PY) scripts/new_migration.py $(S) "$(M)"
 
-docs: setup ## Generate what is generated under docs/, and the providers' names
+docs: setup ## Generate what is generated under docs/ and deploy/k8s/, and the providers' names
 	$(PY) scripts/gen_config_docs.py && $(PY) scripts/gen_provider_docs.py && $(PY) scripts/gen_management_docs.py && \
-		$(PY) scripts/gen_cli_docs.py
+		$(PY) scripts/gen_cli_docs.py && $(PY) scripts/gen_licenses.py && $(PY) scripts/gen_k8s.py && \
+		$(PY) scripts/gen_monitoring.py
 
 docs-check: setup ## Fail when generated documents are out of date
 	$(PY) scripts/gen_config_docs.py --check && $(PY) scripts/gen_provider_docs.py --check && \
-		$(PY) scripts/gen_management_docs.py --check && $(PY) scripts/gen_cli_docs.py --check
+		$(PY) scripts/gen_management_docs.py --check && $(PY) scripts/gen_cli_docs.py --check && \
+		$(PY) scripts/gen_licenses.py --check && $(PY) scripts/gen_k8s.py --check && \
+		$(PY) scripts/gen_monitoring.py --check
 
 envoy-check: setup ## Let Envoy validate its configuration, in every variation
 	$(PY) scripts/envoy_check.py
+
+##@ Image
+
+.PHONY: image image-check compose-secrets sbom
+image: ## Build the container image, with docker or what stands in for it (LOCAL_MODEL=1, DOCKER=podman)
+	$(DOCKER) build -t headrace:$(VERSION) --build-arg LOCAL_MODEL=$(LOCAL_MODEL) --build-arg REVISION=$(REVISION) .
+
+image-check: setup ## Lint the Dockerfile
+	$(BIN)/hadolint Dockerfile
+
+compose-secrets: setup ## Make the secrets that compose.yaml mounts, in .compose/
+	@$(PY) scripts/compose_secrets.py
+
+sbom: setup ## List what the image installs, with versions and licences, as CycloneDX (build/sbom.cdx.json)
+	@$(PY) scripts/sbom.py
+
+##@ Kubernetes
+
+.PHONY: k8s-render k8s-check
+k8s-render: setup ## Print an overlay's manifests (OVERLAY=production)
+	@$(PY) scripts/k8s_render.py $(OVERLAY)
+
+k8s-check: setup ## Render every overlay and combination of components, and validate what comes out
+	@$(PY) scripts/k8s_check.py
+
+.PHONY: rehearse
+rehearse: setup ## Run an overlay on this machine, in network namespaces, and make a request (OVERLAY=production A=--keep)
+	@$(PY) -m deploy.rehearsal $(OVERLAY) --request $(A)
+
+.PHONY: rehearse-all
+rehearse-all: setup ## Every scenario under load: roll-outs, kills, cuts, upgrades, certificates (takes an hour; A="--few-adapters")
+	$(PY) -m pytest -n 0 -s --whole $(A) $(or $(T),tests/rehearsal)
 
 ##@ Contract
 
@@ -88,7 +130,7 @@ proto-breaking: setup ## Fail when a proto breaks the last release
 
 ##@ Tests
 
-.PHONY: test-unit test-wire test-contract test-integration test-e2e test-repo node
+.PHONY: test-unit test-wire test-contract test-integration test-e2e test-rehearsal test-repo node
 test-unit: setup ## Decisions, alone
 	$(PYTEST) $(or $(T),tests/unit)
 
@@ -103,6 +145,9 @@ test-integration: setup ## Each service alone, over real gRPC
 
 test-e2e: setup node ## The system: all processes, Envoy in front
 	$(PYTEST) $(or $(T),tests/e2e)
+
+test-rehearsal: setup ## The manifests, run on this machine: the short form
+	$(PY) -m pytest -n 0 $(or $(T),tests/rehearsal)
 
 test-repo: setup ## Whether anything was forgotten
 	$(PYTEST) $(or $(T),tests/repo)

@@ -24,6 +24,7 @@ from cli import (
     logs_command,
     migrate_command,
     provider_command,
+    restart_command,
     route_command,
     token_command,
     vault_command,
@@ -53,6 +54,8 @@ app.command()(apply_command.export)
 app.command()(apply_command.schema)
 app.command("doctor")(doctor_command.doctor)
 app.command()(migrate_command.migrate)
+
+app.command("restart-envoy")(restart_command.restart_envoy)
 
 Files = Annotated[
     list[Path],
@@ -107,7 +110,9 @@ def _wants_local_model() -> bool:
 
 @app.command()
 def serve(
-    target: Annotated[str, typer.Argument(help="auth, router, cache, ledger, providers, edge, or all.")],
+    target: Annotated[
+        str, typer.Argument(help="auth, router, cache, ledger, providers, edge, all, or envoy.")
+    ],
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Provider to serve, with `providers`; repeatable.")
     ] = None,

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from kit.dying import die_with
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 __all__ = ["Spawned", "kill_group", "lines", "spawn"]
 
-_PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 64 << 10
 # A line longer than this is shown in pieces, so that no child can make us hold all that it writes.
 _LINE_MAX_BYTES: Final = 64 << 10
@@ -65,7 +64,7 @@ async def spawn(argv: Sequence[str], env: Mapping[str, str]) -> Spawned:
             stdout=writing,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
+            preexec_fn=die_with(os.getpid()),
         )
     except BaseException:
         os.close(reading)
@@ -77,21 +76,6 @@ async def spawn(argv: Sequence[str], env: Mapping[str, str]) -> Spawned:
         lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
     )
     return Spawned(process, output, pipe)
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """Return what a child runs first so that the kernel kills it when its parent is gone. Linux only."""
-    if sys.platform != "linux":
-        return None
-    # Looked up here: after the fork, no more may happen than two system calls.
-    prctl = ctypes.CDLL(None).prctl
-
-    def arm() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it died in between
-            os._exit(1)
-
-    return arm
 
 
 def kill_group(process: asyncio.subprocess.Process) -> None:

@@ -36,7 +36,7 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 async def examine(env: Mapping[str, str]) -> list[Finding]:
     """Make every check that can be made."""
     from cli.config import CliConfig
-    from cli.doctor import machine, running, setup
+    from cli.doctor import certificates, machine, running, setup
     from kit.config import ConfigError, load
     from kit.runtime_config import RuntimeConfig
 
@@ -51,6 +51,7 @@ async def examine(env: Mapping[str, str]) -> list[Finding]:
         setup.check_run_dir(runtime),
         setup.check_disk(runtime.data_dir),
         *setup.check_ports(config, runtime),
+        *certificates.check_certificates(runtime),
     ]
     findings += [finding async for finding in running.check_running(config, runtime)]
     return findings

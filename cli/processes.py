@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from cli.config import CliConfig
     from kit.runtime_config import RuntimeConfig
 
-__all__ = ["ENVOY", "PROVIDERS_LOCAL", "ProcessSpec", "StopStage", "Topology", "edge_sockets", "table"]
+__all__ = [
+    "ENVOY",
+    "PROVIDERS_LOCAL",
+    "ProcessSpec",
+    "StopStage",
+    "Topology",
+    "edge_sockets",
+    "envoy_environment",
+    "table",
+]
 
 ENVOY: Final = "envoy"
 INLINE: Final = "headrace"
@@ -30,6 +39,7 @@ PROVIDERS_LOCAL: Final = "providers-local"
 # A stop that a person waits for is over within five seconds: running requests get two of them, and what is
 # left is for telling their clients, flushing, and the services behind.
 _GRACE_S: Final = "2"
+_ENVOY_GRACE_S: Final = "0.3"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -103,7 +113,6 @@ def table(
     config: CliConfig,
     runtime: RuntimeConfig,
     env: Mapping[str, str],
-    envoy_argv: tuple[str, ...],
 ) -> tuple[ProcessSpec, ...]:
     """Return every process to run, in the order in which they are started."""
     rows = _Rows(topology, config, runtime, env)
@@ -111,8 +120,20 @@ def table(
     if topology.local_model:
         specs.append(rows.service(PROVIDERS_LOCAL, "providers", "--only", LOCAL))
     if topology.envoy:
-        specs.append(rows.envoy(envoy_argv))
+        specs.append(rows.envoy())
     return tuple(specs)
+
+
+def envoy_environment(runtime: RuntimeConfig, workers: int) -> dict[str, str]:
+    """Return what Envoy is told beyond the settings: where the edges are, and that they stop before it."""
+    sockets = [edge_sockets(runtime, index) for index in range(workers)]
+    return {
+        "HEADRACE_ENVOY_EDGE_HTTP": ",".join(f"unix:{http}" for http, _ in sockets),
+        "HEADRACE_ENVOY_EDGE_GRPC": ",".join(f"unix:{grpc}" for _, grpc in sockets),
+        # Without an edge no request comes to an end: only answers that are on their way are waited for.
+        "HEADRACE_GRACE_S": _ENVOY_GRACE_S,
+        "HEADRACE_DRAIN_DELAY_S": "0",
+    }
 
 
 class _Rows:
@@ -170,12 +191,15 @@ class _Rows:
             admin_socket=self._runtime.socket(f"{name}-admin"),
         )
 
-    def envoy(self, argv: tuple[str, ...]) -> ProcessSpec:
+    def envoy(self) -> ProcessSpec:
         return ProcessSpec(
             name=ENVOY,
-            argv=argv,
-            # Envoy reads no setting of ours; the name lets tools tell our processes from others.
-            env={**self._outer, "HEADRACE_PROCESS": ENVOY},
+            argv=(sys.executable, "-m", "services", "envoy"),
+            env={
+                **self._common,
+                **envoy_environment(self._runtime, self._topology.workers),
+                "HEADRACE_PROCESS": ENVOY,
+            },
             stop_stage=StopStage.ENVOY,
             admin_socket=self._runtime.socket("envoy-admin"),
             ready_path="/ready",

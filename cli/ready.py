@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cli.probe import ask
+from kit.probe import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

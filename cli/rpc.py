@@ -15,6 +15,8 @@ from kit.runtime_config import RuntimeConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
 
+    from kit.tls import TlsSource
+
 __all__ = ["CALLER", "TIMEOUT_S", "channel", "fail", "not_running", "run", "runtime_of"]
 
 CALLER: Final = "cli"
@@ -32,7 +34,10 @@ async def channel(name: str, runtime: RuntimeConfig) -> AsyncIterator[Any]:
     """
     Open a channel to a service, for a generated stub.
 
+    To another host it shows the certificate in `HEADRACE_TLS_DIR`, which must be of the identity `cli`.
+
     Raises:
+        ConfigError: That certificate cannot be used.
         NotRunningError: Nobody listens where it would.
     """
     from kit.rpc.client import connect
@@ -47,6 +52,7 @@ async def channel(name: str, runtime: RuntimeConfig) -> AsyncIterator[Any]:
         caller=CALLER,
         tracing=Tracing(CALLER),
         max_message_bytes=runtime.max_message_bytes,
+        tls=_certificates(target, runtime),
     )
     try:
         yield opened
@@ -56,6 +62,20 @@ async def channel(name: str, runtime: RuntimeConfig) -> AsyncIterator[Any]:
         raise
     finally:
         await opened.close()
+
+
+def _certificates(target: str, runtime: RuntimeConfig) -> TlsSource | None:
+    from kit.rpc.credentials import is_local
+
+    if runtime.tls_dir is None or is_local(target):
+        return None
+    from kit.tls import TlsSource
+    from kit.tls_files import TlsError
+
+    try:
+        return TlsSource(runtime.tls_dir)
+    except TlsError as error:
+        raise ConfigError([f"HEADRACE_TLS_DIR: {error}"]) from error
 
 
 def _is_there(target: str) -> bool:

@@ -84,6 +84,18 @@ def create(
         fail(f"The token could not be printed ({error.strerror or error}), so it was revoked again.")
 
 
+@app.command()
+def generate() -> None:
+    """
+    Print a new token that no installation knows, for HEADRACE_AUTH_FIRST_TOKEN.
+
+    Asks nobody and keeps nothing.
+    """
+    from services.auth.core.token import mint
+
+    hand_over(mint().text.reveal())
+
+
 @app.command("list")
 def list_tokens(*, user: User = "", account: Account = "", url: Url = "", as_json: AsJson = False) -> None:
     """List the tokens of an account or a user, newest first. Secrets are not among what is kept."""

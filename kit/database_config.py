@@ -35,7 +35,7 @@ class DatabaseConfig:
         at_most=1000,
     )
     connect_timeout_s: float = setting(
-        5.0, "How long connecting to PostgreSQL may take, in seconds.", at_least=0.1, at_most=300
+        3.0, "How long connecting to PostgreSQL may take, in seconds.", at_least=0.1, at_most=300
     )
     statement_timeout_s: float = setting(
         10.0,
@@ -59,7 +59,14 @@ class DatabaseConfig:
     migrate: bool = setting(
         default=True,
         doc="Whether a service brings its tables up to date when it starts. Off, that is left to "
-        "`headrace migrate`, and a service whose tables are older than it needs does not start.",
+        "`headrace migrate`, and a service whose tables are older than it needs waits for it.",
+    )
+    migrate_wait_s: float = setting(
+        600.0,
+        "How long a start waits for tables that it must not bring up to date itself, in seconds. The default "
+        "is for a roll-out whose migration takes minutes; what starts processes has a limit of its own.",
+        at_least=0,
+        at_most=86_400,
     )
 
     def __post_init__(self) -> None:

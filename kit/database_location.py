@@ -46,6 +46,7 @@ class SqliteFile:
         busy_timeout_s: How long to wait for another process that is writing.
         verify: Whether to look through the whole file for damage first; takes time with its size.
         migrate: Whether tables are brought up to date when it is opened.
+        migrate_wait_s: How long to wait, else, for someone who does, in seconds.
         on_statement: Is told of each statement: `read` or `write`.
     """
 
@@ -55,6 +56,7 @@ class SqliteFile:
     busy_timeout_s: float = 5.0
     verify: bool = True
     migrate: bool = True
+    migrate_wait_s: float = 0.0
     on_statement: Callable[[str], None] | None = field(default=None, compare=False)
 
     @property
@@ -84,6 +86,11 @@ class PostgresSchema:
     def migrate(self) -> bool:
         """Whether tables are brought up to date when it is opened."""
         return self.settings.migrate
+
+    @property
+    def migrate_wait_s(self) -> float:
+        """How long to wait, else, for someone who does, in seconds."""
+        return self.settings.migrate_wait_s
 
     @property
     def shown(self) -> str:
@@ -116,6 +123,7 @@ def location(
         path=data_dir / f"{service}.db",
         synchronous=synchronous,
         migrate=config.migrate,
+        migrate_wait_s=config.migrate_wait_s,
         on_statement=on_statement,
     )
 

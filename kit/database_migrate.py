@@ -72,6 +72,7 @@ _BOUND: Final = Table(
 _STATEMENT_TIMEOUT_S: Final = 3600.0
 _LOCK_TIMEOUT_S: Final = 60.0
 _TRY_EVERY_S: Final = 0.2
+_LOOK_EVERY_S: Final = 0.5
 _LINE_EVERY_S: Final = 5.0
 
 
@@ -145,13 +146,18 @@ async def look(database: Database) -> Standing:
 
 async def bring_up_to_date(database: Database, migrations: Migrations) -> None:
     """
-    Run what migrations are missing, if the location allows it.
+    Run what migrations are missing, or wait for whoever is to do so, as the location says.
 
     Raises:
-        DatabaseUnusableError: The tables do not fit to this program and are not to be changed.
+        DatabaseUnusableError: The tables do not fit to this program, and are not going to.
     """
     where = database.location.shown
     found = await look(database)
+    if found.compare(migrations) == "behind":
+        if database.location.migrate:
+            await upgrade(database, migrations)
+            return
+        found = await _wait_for_others(database, migrations)
     match found.compare(migrations):
         case "current":
             return
@@ -170,13 +176,30 @@ async def bring_up_to_date(database: Database, migrations: Migrations) -> None:
                 f"{migrations.head}."
             )
         case "behind":
-            pass
-    if not database.location.migrate:
-        raise DatabaseUnusableError(
-            f"The database {where} is not up to date: {database.name} needs revision {migrations.head}, and "
-            f"it has {found.revision or 'none'}; run `headrace migrate`."
-        )
-    await upgrade(database, migrations)
+            raise DatabaseUnusableError(
+                f"The database {where} is not up to date: {database.name} needs revision {migrations.head}, "
+                f"and it has {found.revision or 'none'}; run `headrace migrate`."
+            )
+
+
+async def _wait_for_others(database: Database, migrations: Migrations) -> Standing:
+    """Look until the tables are no longer behind, or the time for that is over."""
+    began_s = time.monotonic()
+    told_s = 0.0
+    while True:
+        found = await look(database)
+        now_s = time.monotonic()
+        if found.compare(migrations) != "behind" or now_s - began_s >= database.location.migrate_wait_s:
+            return found
+        if now_s - told_s >= _LINE_EVERY_S:
+            told_s = now_s
+            database.log.warning(
+                "waiting for the tables to be brought up to date: `headrace migrate` does it",
+                database=database.name,
+                revision=found.revision or "none",
+                needed=migrations.head,
+            )
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def upgrade(database: Database, migrations: Migrations) -> Standing:

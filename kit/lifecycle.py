@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kit.service import Build
 
-__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_HARD", "EXIT_OK", "run"]
+__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_HARD", "EXIT_OK", "refuse", "run"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -72,14 +72,14 @@ def run(
         logs.configure(settings.process, level=settings.log_level, form=settings.log_format)
         telemetry = Telemetry(env, process=settings.process, shared=len(builds) > 1)
     except ConfigError as error:
-        return _refuse(error)
+        return refuse(error)
     log = logs.get(settings.process, "lifecycle")
     log.info("starting", version=VERSION, pid=os.getpid(), tracing=telemetry.enabled, settings=described)
     process = ServingProcess(builds, env, settings=settings, telemetry=telemetry, aliases=aliases or {})
     try:
         return uvloop.run(_Life(process, settings, telemetry, log).live())
     except ConfigError as error:
-        return _refuse(error)
+        return refuse(error)
     except OSError as error:
         log.error("cannot serve", reason=str(error))  # noqa: TRY400 - the reason is for operators, not a trace
         return EXIT_FAILED
@@ -110,7 +110,8 @@ def _read_settings(
     return settings, described
 
 
-def _refuse(error: ConfigError) -> int:
+def refuse(error: ConfigError) -> int:
+    """Tell the operator what is wrong with the settings, and return the exit code for it."""
     for problem in error.problems:
         print(f"headrace: {problem}", file=sys.stderr)  # noqa: T201 - logs are not set up, and this is for people
     return EXIT_CONFIG

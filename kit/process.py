@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kit import logs, rundir
 from kit.admin import AdminServer, Readiness
+from kit.config import ConfigError
+from kit.rpc.caller import CallerRule, parse_grants
+from kit.rpc.credentials import is_local
 from kit.rpc.endpoint import endpoints
+from kit.rpc.health import HealthServer
 from kit.rpc.inline import InlineRegistry
 from kit.rpc.server import RpcServer
 from kit.service import Runtime
@@ -28,10 +32,13 @@ if TYPE_CHECKING:
     from kit.runtime_config import RuntimeConfig
     from kit.service import Build, Service
     from kit.telemetry.setup import Telemetry
+    from kit.tls import TlsSource
 
 __all__ = ["ServingProcess"]
 
 _POLL_S: Final = 1.0
+# What clients need to hear of it and to send their next calls elsewhere.
+_LEAVING_S: Final = 0.5
 _POLL_UNTIL_READY_S: Final = 0.1  # a killed service should be found ready as soon as it is
 # New objects between two collections. Python's 700 are made by a few requests that run at the same time:
 # nearly all of them are still in use then, and would be looked at for nothing.
@@ -73,8 +80,15 @@ class ServingProcess:
         self._statements = statement_counter(self._registry)
         self._services: list[Service] = []
         self._server: RpcServer | None = None
+        self._health: HealthServer | None = None
         self._readiness = Readiness({})
         self._log: Any = logs.get(settings.process, "lifecycle")
+        self._tls: TlsSource | None = None
+        self._callers = CallerRule(
+            trust_network=settings.trust_network,
+            trust_domain=None if settings.tls_dir is None else settings.tls_trust_domain,
+            grants=parse_grants(settings.callers),
+        )
 
     async def start(self, stack: AsyncExitStack) -> None:
         """
@@ -86,6 +100,8 @@ class ServingProcess:
         """
         began_s = time.monotonic()
         rundir.prepare(self._settings.run_dir)
+        await self._serve_health(stack)
+        self._open_tls(stack)
         all_endpoints: list[Endpoint] = []
         for name, build in self._builds:
             all_endpoints += await self._build(stack, name, build)
@@ -101,6 +117,27 @@ class ServingProcess:
         gc.set_threshold(_YOUNG_OBJECTS)
         self._log.info("serving", services=self._names(), seconds=round(time.monotonic() - began_s, 3))
 
+    async def _serve_health(self, stack: AsyncExitStack) -> None:
+        # First, as building may take long: a process that waits for its database is alive. Undone last.
+        if self._settings.health_listen is not None:
+            self._health = HealthServer()
+            stack.push_async_callback(self._health.stop)
+            await self._health.start(self._settings.health_listen)
+
+    def _open_tls(self, stack: AsyncExitStack) -> None:
+        if self._settings.tls_dir is None:
+            return
+        from kit.tls import TlsSource
+        from kit.tls_files import TlsError
+
+        try:
+            self._tls = TlsSource(self._settings.tls_dir, log=logs.get(self._settings.process, "tls"))
+        except TlsError as error:
+            raise ConfigError([f"HEADRACE_TLS_DIR: {error}"]) from error
+        self._tls.measure(self._registry)
+        task = asyncio.create_task(self._tls.watch(), name="certificates")
+        stack.callback(task.cancel)
+
     async def _build(self, stack: AsyncExitStack, name: str, build: Build) -> list[Endpoint]:
         tracing = self._telemetry.tracing(name)
         runtime = Runtime(
@@ -113,6 +150,8 @@ class ServingProcess:
             addresses=self._settings.addresses(),
             stopping=lambda: self._readiness.stopping,
             statements=self._statements,
+            tls=self._tls,
+            callers=self._callers,
         )
         stack.push_async_callback(runtime.close)
         service = await stack.enter_async_context(build(runtime))
@@ -120,7 +159,7 @@ class ServingProcess:
         found = [
             endpoint
             for binding in service.bindings
-            for endpoint in endpoints(binding, tracing, trust_network=self._settings.trust_network)
+            for endpoint in endpoints(binding, tracing, callers=self._callers)
         ]
         for known_as in (name, *(alias for alias, target in self._aliases.items() if target == name)):
             self._inline.add(known_as, found)
@@ -135,9 +174,14 @@ class ServingProcess:
         for path in self._settings.sockets():
             rundir.claim(path)
             stack.callback(path.unlink, missing_ok=True)
-        self._server = RpcServer(all_endpoints, max_message_bytes=self._settings.max_message_bytes)
+        listen = self._settings.listen_addresses()
+        self._server = RpcServer(
+            all_endpoints,
+            max_message_bytes=self._settings.max_message_bytes,
+            max_age_s=None if all(map(is_local, listen)) else self._settings.max_connection_age_s,
+        )
         stack.push_async_callback(self._server.stop, 0)
-        await self._server.start(self._settings.listen_addresses())
+        await self._server.start(listen, tls=self._tls)
         self._readiness = Readiness({service.name: service.check for service in self._services})
         admin = AdminServer(
             process=self._settings.process, readiness=self._readiness, registry=self._registry
@@ -158,12 +202,18 @@ class ServingProcess:
         while True:
             failures = await self._readiness.failures()
             if failures != before and not self._readiness.stopping:
-                await self._server.set_serving(serving=not failures)
+                self._set_serving(serving=not failures)
                 for service in self._services:
                     gauge.labels(service=service.name).set(service.name not in failures)
                 self._report(failures, first=before is None)
                 before = failures
             await asyncio.sleep(_POLL_UNTIL_READY_S if failures else _POLL_S)
+
+    def _set_serving(self, *, serving: bool) -> None:
+        assert self._server is not None
+        self._server.set_serving(serving=serving)
+        if self._health is not None:
+            self._health.set_ready(ready=serving)
 
     def _report(self, failures: dict[str, str], *, first: bool) -> None:
         if not failures:
@@ -177,13 +227,23 @@ class ServingProcess:
         """Say that no more should come, let what runs come to its end, and stop serving gRPC."""
         self._readiness.stopping = True
         assert self._server is not None
-        await self._server.set_serving(serving=False)
-        if self._settings.drain_delay_s:
-            await asyncio.sleep(self._settings.drain_delay_s)
+        self._set_serving(serving=False)
+        await self._be_left(self._settings.drain_delay_s)
         until_s = time.monotonic() + self._settings.grace_s
         # Front doors first: what they still answer may need the RPCs of this process.
         await asyncio.gather(*(self._drain_one(service) for service in self._services))
         await self._server.stop(max(0.0, until_s - time.monotonic()))
+
+    async def _be_left(self, delay_s: float) -> None:
+        """Answer on while others find out that they should call another replica."""
+        assert self._server is not None
+        if not delay_s:
+            return
+        # By name first: who is told to leave looks the name up, and must find whoever takes this one's place.
+        leaving_s = min(_LEAVING_S, delay_s / 2)
+        await asyncio.sleep(delay_s - leaving_s)
+        self._server.leave()
+        await asyncio.sleep(leaving_s)
 
     async def _drain_one(self, service: Service) -> None:
         if service.drain is None:

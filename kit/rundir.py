@@ -17,7 +17,8 @@ from pathlib import Path
 
 # sockaddr_un.sun_path holds 104 bytes on macOS (108 on Linux), the last of them zero.
 _SOCKET_PATH_MAX_BYTES = 103
-_LONGEST_NAME_BYTES = len("/providers-local-admin.sock")
+# Of an Envoy that hands over to another one: a short name of ours, and a number that may have twenty digits.
+_LONGEST_NAME_BYTES = len("/h_udp_parent_18446744071563472880")
 _PROBE_S = 0.5
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

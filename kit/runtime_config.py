@@ -13,12 +13,15 @@ from typing import ClassVar, Literal
 
 from kit import rundir
 from kit.config import setting
+from kit.rpc.caller import parse_grants
+from kit.rpc.network import MAX_CONNECTION_AGE_S
 
 # Stands in the reference as it is; replaced by the real path when the object is made.
 _RUN_DIR_BESIDE_DATA = Path("<data dir>/run")
 
 _PEERS = ("auth", "router", "cache", "ledger", "providers", "providers-local")
 _PROCESS = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:\s]+):([0-9]{1,5})")
 
 
@@ -54,6 +57,12 @@ class RuntimeConfig:
         "`host:port` for the admin endpoints (`/healthz`, `/readyz`, `/metrics`). "
         "Default: the socket `<process>-admin.sock` in the run directory.",
     )
+    health_listen: str | None = setting(
+        None,
+        "`host:port` for a gRPC health server of its own, without TLS and without anything else, for probes "
+        "that cannot show a certificate. It knows `live`, which is true until the process ends, and `ready`. "
+        "Default: none.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "Least severe level to log.")
     log_format: Literal["auto", "json", "text"] = setting(
         "auto", "`json` for machines, `text` for people; `auto` is text on a terminal and JSON elsewhere."
@@ -75,11 +84,37 @@ class RuntimeConfig:
         "Largest gRPC message to send or take; bounds request bodies between services.",
         at_least=1024,
     )
+    max_connection_age_s: float = setting(
+        MAX_CONNECTION_AGE_S,
+        "How old a gRPC connection between hosts gets, give or take a tenth; calls on it go on to their end. "
+        "Clients look up a service's name again when one ends, so a new replica has work within this time.",
+        at_least=1,
+        at_most=86_400,
+    )
     trust_network: bool = setting(
         default=False,
         doc="Whether a service that calls over TCP is believed to be whom it says it is. "
         "Off, such a caller is `external` and may only use the typed front door. "
-        "Turn it on only where nobody else can reach the services' ports.",
+        "Turn it on only where nobody else can reach the services' ports. "
+        "With HEADRACE_TLS_DIR it has no say.",
+    )
+    tls_dir: Path | None = setting(
+        None,
+        "Directory with `tls.crt`, `tls.key` and `ca.crt`, as cert-manager lays them. "
+        "When it is set, everything between hosts is mutual TLS: servers on TCP demand a certificate of that "
+        "CA, and clients show theirs and check the server's name. Files that are replaced are used from then "
+        "on: docs/mtls.md.",
+    )
+    tls_trust_domain: str = setting(
+        "headrace",
+        "Trust domain of services' identities: `spiffe://<trust domain>/<service>` stands in their "
+        "certificates.",
+    )
+    callers: tuple[str, ...] = setting(
+        (),
+        "What clients with a certificate of their own may call here, as `name=Service/Rpc`, separated by "
+        "commas: `reporting=LedgerService/List,billing=LedgerService/List`. The name is the one in the "
+        "certificate, `spiffe://<trust domain>/caller/<name>`. Default: nobody but the services themselves.",
     )
     auth_address: str | None = setting(
         None, "Where auth answers, when not on its socket in the run directory."
@@ -100,13 +135,19 @@ class RuntimeConfig:
         None,
         "Where the local model's providers process answers, when not on its socket in the run directory.",
     )
+    local_enabled: bool = setting(
+        default=True,
+        doc="Whether the local model is part of this installation: served by a process that serves all "
+        "providers, listed, and needed by `/readyz`.",
+    )
 
     def __post_init__(self) -> None:
         """Make paths absolute, so that a later change of directory changes nothing."""
         data_dir = self.data_dir.expanduser().absolute()
         derived = self.run_dir == _RUN_DIR_BESIDE_DATA
         run_dir = rundir.resolve(data_dir) if derived else self.run_dir.expanduser().absolute()
-        _check_host_port(self.admin_listen)
+        _check_host_port("HEADRACE_ADMIN_LISTEN", self.admin_listen)
+        _check_host_port("HEADRACE_HEALTH_LISTEN", self.health_listen)
         if not _PROCESS.fullmatch(self.process):
             raise ValueError(
                 "HEADRACE_PROCESS must be up to 32 lower-case letters, digits and dashes, "
@@ -114,6 +155,9 @@ class RuntimeConfig:
             )
         if not rundir.fits(run_dir):
             raise ValueError(f"HEADRACE_RUN_DIR is too long for a Unix socket, but is {str(run_dir)!r}")
+        _check_tls(self.tls_trust_domain, self.callers)
+        if self.tls_dir is not None:
+            object.__setattr__(self, "tls_dir", self.tls_dir.expanduser().absolute())
         object.__setattr__(self, "data_dir", data_dir)
         object.__setattr__(self, "run_dir", run_dir)
 
@@ -154,11 +198,21 @@ class RuntimeConfig:
         return served if isinstance(admin, tuple) else [*served, admin]
 
 
-def _check_host_port(text: str | None) -> None:
+def _check_tls(trust_domain: str, callers: tuple[str, ...]) -> None:
+    if not _TRUST_DOMAIN.fullmatch(trust_domain):
+        raise ValueError(
+            "HEADRACE_TLS_TRUST_DOMAIN must be lower-case letters, digits, dots, dashes and underscores, "
+            f"but is {trust_domain[:80]!r}"
+        )
+    try:
+        parse_grants(callers)
+    except ValueError as error:
+        raise ValueError(f"HEADRACE_CALLERS {error}") from error
+
+
+def _check_host_port(env: str, text: str | None) -> None:
     if text is None:
         return
     match = _HOST_PORT.fullmatch(text)
     if match is None or int(match[2]) > 65535:
-        raise ValueError(
-            f"HEADRACE_ADMIN_LISTEN must be host:port, such as 127.0.0.1:9100, but is {text[:80]!r}"
-        )
+        raise ValueError(f"{env} must be host:port, such as 127.0.0.1:9100, but is {text[:80]!r}")

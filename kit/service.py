@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kit import logs
+from kit.rpc.caller import CallerRule
 from kit.rpc.client import connect
 from kit.rpc.inline import InlineChannel, InlineRegistry
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from kit.runtime_config import RuntimeConfig
     from kit.telemetry.tracing import Tracing
+    from kit.tls import TlsSource
 
 __all__ = ["Binding", "Build", "Runtime", "Service"]
 
@@ -81,6 +83,8 @@ class Runtime:
         tracing: Spans of this service.
         metrics: Registry for this process's metrics.
         statements: Counts statements of databases, by `service` and `kind`; None: nobody wants to know.
+        tls: Certificates for what goes between hosts; None: it has no TLS.
+        callers: Finds out who calls.
         inline: Services of this same process, called without a connection.
         addresses: gRPC target of every service that lives elsewhere, by name.
         stopping: Tells whether the process was asked to stop.
@@ -95,6 +99,8 @@ class Runtime:
     addresses: Mapping[str, str]
     stopping: Callable[[], bool] = lambda: False
     statements: prometheus_client.Counter | None = None
+    tls: TlsSource | None = None
+    callers: CallerRule = field(default_factory=CallerRule)
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     def channel(self, name: str, address: str | None = None) -> grpc.aio.Channel:
@@ -133,6 +139,7 @@ class Runtime:
             caller=self.name,
             tracing=self.tracing,
             max_message_bytes=self.settings.max_message_bytes,
+            tls=self.tls,
         )
 
 

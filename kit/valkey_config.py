@@ -3,24 +3,112 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from kit.config import setting
+from kit.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kit.secret import Secret
+__all__ = ["Target", "ValkeyConfig", "check_valkey_url", "connection_of", "target_of"]
 
-__all__ = ["ValkeyConfig", "check_valkey_url", "connection_of"]
-
-_SCHEMES = ("valkey", "valkeys", "redis", "rediss", "unix")
-_WRONG = (
-    "must be valkey://[user:password@]host[:port][/database], valkeys://… for TLS, or unix:///path?db=0 "
-    "(what it is now is not shown, as it may hold a password)"
+_SCHEMES: Final = ("valkey", "valkeys", "redis", "rediss", "unix")
+_CLUSTER: Final = "cluster"
+_SENTINEL: Final = "sentinel"
+_SENTINEL_PORT: Final = 26379
+_SENTINEL_USER: Final = "sentinel_user"
+_SENTINEL_PASSWORD: Final = "sentinel_password"  # noqa: S105 - the name of a parameter
+_WRONG: Final = (
+    "must be valkey://[user:password@]host[:port][/database], "
+    "valkey-cluster://[user:password@]host[:port],host…, "
+    "valkey-sentinel://[user:password@]host[:port],host…/name[/database], each with valkeys for TLS, "
+    "or unix:///path?db=0 (what it is now is not shown, as it may hold a password)"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    Where a Valkey is.
+
+    Attributes:
+        kind: One server, a cluster, or one that sentinels look after.
+        addresses: `host:port` of servers of the cluster, or of sentinels; none of one server.
+        name: The name under which sentinels look after it.
+        scheme: Of the address of one of its servers.
+        user: User and password, as an address has them, with the `@`; of sentinels likewise.
+        database: Number of the database, and further parameters, as an address has them.
+    """
+
+    kind: Literal["one", "cluster", "sentinel"]
+    addresses: tuple[str, ...] = ()
+    name: str = ""
+    scheme: str = "valkey"
+    user: str = field(default="", repr=False)
+    sentinel_user: str = field(default="", repr=False)
+    database: str = ""
+
+    def server(self, address: str) -> Secret:
+        """Return the whole address of one of its servers."""
+        return Secret(f"{self.scheme}://{self.user}{address}{self.database}")
+
+    def sentinel(self, address: str) -> Secret:
+        """Return the whole address of a sentinel."""
+        return Secret(f"{self.scheme}://{self.sentinel_user}{address}")
+
+
+def target_of(url: Secret) -> Target:
+    """
+    Return what an address stands for.
+
+    Raises:
+        ValueError: It is none; says nothing of what it holds.
+    """
+    scheme, separator, rest = url.reveal().partition("://")
+    plain, _, kind = scheme.partition("-")
+    if kind not in {_CLUSTER, _SENTINEL}:
+        return Target(kind="one")
+    if not separator or plain not in {"valkey", "valkeys"}:
+        raise ValueError("no such scheme")
+    rest, _, query = rest.partition("?")
+    hosts, _, path = rest.partition("/")
+    user, at, hosts = hosts.rpartition("@")
+    found: dict[str, Any] = {"scheme": plain, "user": user + at}
+    if kind == _CLUSTER:
+        if path or query:
+            raise ValueError("a cluster has one database")
+        return Target(kind="cluster", addresses=_addresses(hosts, 6379), **found)
+    name, _, database = path.partition("/")
+    if not name or (database and not database.isdecimal()):
+        raise ValueError("no name")
+    theirs = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    if theirs.keys() - {_SENTINEL_USER, _SENTINEL_PASSWORD}:
+        raise ValueError("no such parameter")
+    sentinel_user = ""
+    if _SENTINEL_PASSWORD in theirs:
+        word = quote(theirs[_SENTINEL_PASSWORD], safe="")
+        sentinel_user = f"{quote(theirs.get(_SENTINEL_USER, ''), safe='')}:{word}@"
+    return Target(
+        kind="sentinel",
+        addresses=_addresses(hosts, _SENTINEL_PORT),
+        name=unquote(name),
+        sentinel_user=sentinel_user,
+        database=f"/{database}" if database else "",
+        **found,
+    )
+
+
+def _addresses(hosts: str, port: int) -> tuple[str, ...]:
+    found = []
+    for host in hosts.split(","):
+        parts = urlsplit(f"//{host}")
+        if not parts.hostname or parts.port == 0 or parts.path:
+            raise ValueError("no host")
+        found.append(host if parts.port else f"{host}:{port}")
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +163,25 @@ def check_valkey_url(url: Secret | None, env: str) -> None:
     """
     if url is None:
         return
+    try:
+        target = target_of(url)
+        servers = [target.server(address) for address in target.addresses] or [url]
+        is_one = all(map(_is_server, servers))
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError(f"{env} {_WRONG}") from None
+
+
+def _is_server(url: Secret) -> bool:
     # Imported where it is used: it takes 100 ms, and most processes have no Valkey.
     from valkey.asyncio.connection import parse_url
 
-    try:
-        parts = urlsplit(url.reveal())
-        is_one = parts.scheme in _SCHEMES and (parts.port is None or parts.port > 0)
-        parse_url(url.reveal())
-    except ValueError:
-        is_one, parts = False, urlsplit("")
-    if not is_one or not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise ValueError(f"{env} {_WRONG}") from None
+    parts = urlsplit(url.reveal())
+    if parts.scheme not in _SCHEMES or parts.port == 0:
+        return False
+    parse_url(url.reveal())
+    return bool(parts.path if parts.scheme == "unix" else parts.hostname)
 
 
 def connection_of(url: Secret, settings: ValkeyConfig) -> tuple[type[Any], dict[str, Any]]:

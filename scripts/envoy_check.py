@@ -2,7 +2,7 @@
 Have Envoy itself check every form of its configuration.
 
 Run by `make envoy-check`: with and without tracing, TLS to the collector and access log; one edge, and four
-behind proxies; sockets and host names.
+behind proxies; sockets and host names; with and without TLS to clients, TLS to services, and metrics.
 """
 
 from __future__ import annotations
@@ -17,16 +17,24 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deploy.envoy.binary import envoy_path
-from deploy.envoy.render import FrontDoor, Otlp, render
+from deploy.envoy.render import FrontDoor, Identity, Otlp, PublicTls, files, render
 
 COLLECTORS = (None, "http://127.0.0.1:4317", "https://collector.example:4317")
 EDGE_COUNTS = (1, 4)
 ACCESS_LOGS = ("/dev/stdout", None)
 PLACES = ("sockets", "host names")
+# What speaks TLS: nothing, the front door, what is behind it, both.
+SECURED = ((), ("public",), ("services",), ("public", "services"))
 
 
 def front_door(
-    directory: Path, *, collector: str | None, edges: int, access_log: str | None, place: str
+    directory: Path,
+    *,
+    collector: str | None,
+    edges: int,
+    access_log: str | None,
+    place: str,
+    secured: tuple[str, ...],
 ) -> FrontDoor:
     """Describe a front door."""
 
@@ -48,6 +56,12 @@ def front_door(
         ledger=addresses("ledger"),
         providers=addresses("providers"),
         admin_socket=directory / "envoy-admin.sock",
+        run_dir=directory,
+        public_tls=PublicTls(directory=directory, port=8443, grpc_port=9443, alt_svc_port=443)
+        if "public" in secured
+        else None,
+        identity=Identity(directory=directory, trust_domain="headrace") if "services" in secured else None,
+        metrics_listen="127.0.0.1:9100" if secured else None,
         access_log_path=access_log,
         trusted_proxies=edges - 1,
         otlp=None if collector is None else Otlp(endpoint=collector, ca_file=_certificates(directory)),
@@ -63,10 +77,12 @@ def _certificates(directory: Path) -> Path:
     return path
 
 
-def check(configuration: str, directory: Path) -> str:
-    """Give what Envoy has against a configuration; nothing when it is good."""
-    path = directory / "envoy.yaml"
-    path.write_text(configuration)
+def check(front: FrontDoor) -> str:
+    """Give what Envoy has against the configuration of a front door; nothing when it is good."""
+    path = front.run_dir / "envoy.yaml"
+    path.write_text(render(front))
+    for file, text in files(front).items():
+        file.write_text(text)
     command = [str(envoy_path()), "--mode", "validate", "--log-level", "warning", "-c", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     # A warning is a setting that the next release may drop.
@@ -76,16 +92,21 @@ def check(configuration: str, directory: Path) -> str:
 def main() -> int:
     """Check every combination; say which are wrong and why."""
     wrong = 0
-    combinations = list(itertools.product(COLLECTORS, EDGE_COUNTS, ACCESS_LOGS, PLACES))
+    combinations = list(itertools.product(COLLECTORS, EDGE_COUNTS, ACCESS_LOGS, PLACES, SECURED))
     with tempfile.TemporaryDirectory(prefix="headrace-") as temporary:
         directory = Path(temporary)
-        for collector, edges, access_log, place in combinations:
+        for collector, edges, access_log, place, secured in combinations:
             front = front_door(
-                directory, collector=collector, edges=edges, access_log=access_log, place=place
+                directory,
+                collector=collector,
+                edges=edges,
+                access_log=access_log,
+                place=place,
+                secured=secured,
             )
-            if complaint := check(render(front), directory):
+            if complaint := check(front):
                 wrong += 1
-                form = f"collector={collector} edges={edges} access_log={access_log} {place}"
+                form = f"collector={collector} edges={edges} access_log={access_log} {place} TLS={secured}"
                 print(f"{form}:\n{complaint}", file=sys.stderr)
     print(f"envoy: {len(combinations) - wrong} of {len(combinations)} forms of the configuration are good")
     return 1 if wrong else 0

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the repository is not installed
 
 from cli.config import CliConfig  # noqa: E402 - after the path is set
+from deploy.envoy.config import EnvoyConfig  # noqa: E402 - as above
 from kit.config import describe  # noqa: E402 - as above
 from services.settings import CONFIGS, DYNAMIC_SETTINGS  # noqa: E402 - as above
 
@@ -73,11 +74,16 @@ def render() -> str:
 
 def _section(owner: str, classes: Iterable[type]) -> str:
     title = owner[0].upper() + owner[1:]
-    rows = [_row(entry) for cls in classes for entry in describe(cls)]
+    # The command knows the front door's settings too; they have a section of their own.
+    rows = [_row(entry) for cls in classes for entry in describe(cls) if entry not in _inherited(cls)]
     return (
         f"\n## {title}\n\n| variable | type | default | what it does |\n| --- | --- | --- | --- |\n"
         + "".join(rows)
     )
+
+
+def _inherited(cls: type) -> tuple[Setting, ...]:
+    return describe(EnvoyConfig) if cls is CliConfig else ()
 
 
 def _row(entry: Setting) -> str:

@@ -1,6 +1,9 @@
 """
 Runs services: `python -m services {edge|auth|router|providers|cache|ledger|all} [--only slug …]`.
 
+And what stands in front of them: `python -m services envoy`; and what brings their tables up to date:
+`python -m services migrate`.
+
 A process imports only the services that it runs.
 """
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 TARGETS: Final = ("auth", "router", "cache", "ledger", "providers", "edge")
 # One process that serves all providers also serves the one that otherwise has a process of its own.
 ALIASES: Final[Mapping[str, str]] = {"providers-local": "providers"}
+FRONT_DOOR: Final = "envoy"
+MIGRATE: Final = "migrate"
 # Process names where they are not the target's own: they name the sockets that peers look for.
 PROCESSES: Final[Mapping[str, str]] = {"edge": "edge-0", "all": "headrace"}
 
@@ -34,13 +39,25 @@ PROCESSES: Final[Mapping[str, str]] = {"edge": "edge-0", "all": "headrace"}
 def main(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Run what the arguments name, until a signal; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m services", description="Run services of Headrace.")
-    parser.add_argument("target", choices=(*TARGETS, "all"), help="the service to run, or all in one process")
+    parser.add_argument(
+        "target",
+        choices=(*TARGETS, "all", FRONT_DOOR, MIGRATE),
+        help="the service to run, or all in one process; what is in front of them; or the change of tables",
+    )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="slug", help="providers to serve (HEADRACE_PROVIDERS_ONLY)"
     )
     given = parser.parse_args(arguments)
     if given.only and given.target not in {"providers", "all"}:
         parser.error("--only goes with providers")
+    if given.target == FRONT_DOOR:
+        from deploy.envoy.run import run as run_front_door
+
+        return run_front_door(process_env(env, FRONT_DOOR, ()), unknown_settings)
+    if given.target == MIGRATE:
+        from services.migrate import run as run_migrate
+
+        return run_migrate(process_env(env, MIGRATE, ()))
     from kit.lifecycle import run
 
     names = TARGETS if given.target == "all" else (given.target,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from deploy.envoy.config import EnvoyConfig
 from kit.config import DynamicSetting, unknown
 from kit.database_config import DatabaseConfig
 from kit.runtime_config import RuntimeConfig
@@ -46,6 +47,7 @@ VALKEY_SERVICES: Final = ("router", "cache")
 
 CONFIGS: Final[Mapping[str, tuple[type, ...]]] = {
     "every process": (RuntimeConfig,),
+    "envoy, the front door": (EnvoyConfig,),
     "auth, router and ledger": (DatabaseConfig,),
     "router and cache": (ValkeyConfig,),
     "edge": (EdgeConfig, SpoolConfig),
@@ -56,7 +58,9 @@ CONFIGS: Final[Mapping[str, tuple[type, ...]]] = {
     "providers": (ProvidersConfig, LocalConfig),
 }
 
-SHARED: Final = frozenset({"every process", "auth, router and ledger", "router and cache"})
+SHARED: Final = frozenset(
+    {"every process", "envoy, the front door", "auth, router and ledger", "router and cache"}
+)
 """Owners that are not one service."""
 
 DYNAMIC_SETTINGS: Final = (
@@ -73,17 +77,7 @@ DYNAMIC_SETTINGS: Final = (
 # They pass, so that one environment serves both.
 COMMAND_SETTINGS: Final = frozenset(
     {
-        "HEADRACE_HOST",
-        "HEADRACE_PORT",
-        "HEADRACE_GRPC_PORT",
         "HEADRACE_WORKERS",
-        "HEADRACE_ENVOY_CONCURRENCY",
-        "HEADRACE_ENVOY_LOG_LEVEL",
-        "HEADRACE_ENVOY_ACCESS_LOG",
-        "HEADRACE_ENVOY_STREAM_IDLE_TIMEOUT_S",
-        "HEADRACE_ENVOY_TRUSTED_PROXIES",
-        "HEADRACE_ENVOY_MAX_CONNECTIONS",
-        "HEADRACE_ENVOY_MAX_HEAP_BYTES",
         "HEADRACE_URL",
         "HEADRACE_TOKEN",
         "HEADRACE_TOKEN_FILE",

@@ -112,6 +112,9 @@ class StackScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has n
     def _split_scope(self, nodeid: str) -> str:
         if shared := SHARED_STACK.search(nodeid):
             return f"e2e-{shared[1]}"
+        # These all share one rehearsal.
+        if nodeid.startswith("tests/rehearsal/"):
+            return "rehearsal"
         # Tests with a stack of their own take long: each is a piece of work by itself.
         # These all read the whole tree, which one worker has to do once.
         if nodeid.startswith("tests/repo/"):
@@ -129,6 +132,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> StackSc
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the numbers that tests measured (`record_property`), which they mostly do not assert."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    left_out = {
+        str(report.longrepr[2])
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple) and "NOT REHEARSED" in report.longrepr[2]
+    }
+    if left_out:
+        terminalreporter.section("THE DEPLOYMENT WAS NOT REHEARSED", sep="!")
+        for reason in sorted(left_out):
+            terminalreporter.line(reason)
     measured = [
         f"{report.nodeid}: {name} = {value}"
         for report in reports

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cli.doctor.finding import Finding, broken, fine, note
-from cli.probe import Answer, ask
 from cli.ready import connectable
 from cli.runlock import holder
+from kit.probe import Answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

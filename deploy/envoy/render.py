@@ -15,11 +15,32 @@ from string import Template
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["FrontDoor", "Otlp", "TemplateError", "endpoints", "render"]
+from deploy.envoy import tls
+from deploy.envoy.tls import Identity, PublicTls
+
+__all__ = ["FrontDoor", "Identity", "Otlp", "PublicTls", "TemplateError", "endpoints", "files", "render"]
 
 TEMPLATE_PATH = Path(__file__).with_name("envoy.yaml")
 
 _CONDITION = re.compile(r"^\s*#(if|end) ([A-Z_]+)\s*$")
+_EACH = re.compile(r"^ *#each SERVICE\n(.*?)^ *#end SERVICE\n", re.DOTALL | re.MULTILINE)
+_GRPC_CLUSTERS = ("edge_grpc", "auth", "router", "cache", "ledger", "providers")
+_CLUSTERS = ("edge_http", *_GRPC_CLUSTERS)
+
+# A host that is cut off from us is given up after half a minute, with what it was asked. Level and name of a
+# socket option as Linux numbers them: TCP, and how long what was sent may stay unanswered, in milliseconds.
+_KEEPALIVE = {"tcp_keepalive": {"keepalive_time": 15, "keepalive_interval": 5, "keepalive_probes": 3}}
+_GIVE_UP = {
+    "socket_options": [
+        {
+            "description": "TCP_USER_TIMEOUT",
+            "level": 6,
+            "name": 18,
+            "int_value": 30_000,
+            "state": "STATE_PREBIND",
+        }
+    ]
+}
 
 
 class TemplateError(ValueError):
@@ -62,10 +83,15 @@ class FrontDoor:
         ledger: Addresses of ledger.
         providers: Addresses of providers.
         admin_socket: Path of the admin socket; there is no admin port.
+        run_dir: Where the files that name certificates are.
+        public_tls: What clients are shown. None: no port speaks TLS.
+        identity: What our own services are shown. None: they are reached in the clear.
+        metrics_listen: `host:port` for whoever watches. None: nobody does over the network.
         access_log_path: File to write access logs to. None: none are written.
         otlp: Where spans go. None: nowhere, and `traceparent` is passed on as it came.
         connect_retries: How often a request that no service has seen is tried again; twenty times are about
             five seconds.
+        headers_timeout_s: How long a client may take to send its headers.
         stream_idle_timeout_s: How long a request may move in neither direction.
         trusted_proxies: How many proxies of the operator's own a request passes before it is here, each of
             which adds the address it sees to `x-forwarded-for`.
@@ -84,9 +110,14 @@ class FrontDoor:
     ledger: tuple[str, ...]
     providers: tuple[str, ...]
     admin_socket: Path
+    run_dir: Path
+    public_tls: PublicTls | None = None
+    identity: Identity | None = None
+    metrics_listen: str | None = None
     access_log_path: str | None = "/dev/stdout"
     otlp: Otlp | None = None
     connect_retries: int = 20
+    headers_timeout_s: float = 10.0
     stream_idle_timeout_s: float = 900.0
     trusted_proxies: int = 0
     max_connections: int = 10_000
@@ -112,12 +143,22 @@ def render(front: FrontDoor, template: str | None = None) -> str:
         "PROXIES": front.trusted_proxies > 0,
         "NO_PROXIES": front.trusted_proxies == 0,
         "OTEL_TLS": front.otlp is not None and urlsplit(front.otlp.endpoint).scheme == "https",
+        "PUBLIC_TLS": front.public_tls is not None,
+        "IDENTITY": front.identity is not None,
+        "METRICS": front.metrics_listen is not None,
+        **{f"{name.upper()}_SOCKETS": _on_sockets(getattr(front, name)) for name in _CLUSTERS},
+        **{f"{name.upper()}_DNS": not _on_sockets(getattr(front, name)) for name in _CLUSTERS},
     }
     values = {name: json.dumps(value) for name, value in _values(front).items()}
     try:
-        return Template(_choose(text, conditions)).substitute(values)
+        return Template(_choose(_repeat(text), conditions)).substitute(values)
     except (KeyError, ValueError) as error:
         raise TemplateError(f"envoy.yaml: placeholder {error}") from error
+
+
+def files(front: FrontDoor) -> dict[Path, str]:
+    """Return the further files that the configuration needs, by path."""
+    return tls.secret_files(front.public_tls, front.identity, front.run_dir)
 
 
 def endpoints(addresses: tuple[str, ...]) -> tuple[str, list[dict[str, Any]]]:
@@ -153,18 +194,76 @@ def _values(front: FrontDoor) -> dict[str, Any]:
         "GRPC_PORT": front.grpc_port,
         "ACCESS_LOG_PATH": front.access_log_path,
         "CONNECT_RETRIES": front.connect_retries,
+        "HEADERS_TIMEOUT": f"{front.headers_timeout_s:g}s",
         "STREAM_IDLE_TIMEOUT": f"{front.stream_idle_timeout_s:g}s",
         "PROXIES": front.trusted_proxies,
         "MAX_CONNECTIONS": front.max_connections,
         "MAX_HEAP_BYTES": front.max_heap_bytes,
+        "UPSTREAM_KEEPALIVE": _KEEPALIVE,
+        "UPSTREAM_GIVE_UP": _GIVE_UP,
     }
-    for name in ("edge_http", "edge_grpc", "auth", "router", "cache", "ledger", "providers"):
-        discovery, found = endpoints(getattr(front, name))
-        values[f"{name.upper()}_DISCOVERY"] = discovery
-        values[f"{name.upper()}_ENDPOINTS"] = found
+    for name in _CLUSTERS:
+        values |= _cluster_values(front, name)
     if front.otlp is not None:
         values |= _otlp_values(front.otlp)
+    if front.metrics_listen is not None:
+        host, _, port = front.metrics_listen.rpartition(":")
+        values |= {"METRICS_HOST": host.strip("[]"), "METRICS_PORT": int(port)}
+    return values | _tls_values(front)
+
+
+def _cluster_values(front: FrontDoor, name: str) -> dict[str, Any]:
+    addresses = getattr(front, name)
+    _, found = endpoints(addresses)
+    host_names = not _on_sockets(addresses)
+    transport = tls.transport(
+        front.identity,
+        name.partition("_")[0],
+        alpn="http/1.1" if name == "edge_http" else "h2",
+        host_names=host_names,
+        run_dir=front.run_dir,
+    )
+    cluster = {
+        "NAME": name,
+        "ENDPOINTS": found,
+        "TRANSPORT": transport,
+        "CHECKED_FIRST": host_names,
+    }
+    return {f"{name.upper()}_{key}": value for key, value in cluster.items()}
+
+
+def _tls_values(front: FrontDoor) -> dict[str, Any]:
+    # Without a CA no certificate is asked for, so that everybody is external whatever the domain.
+    values: dict[str, Any] = {"CALLER_SCRIPT": tls.caller_script("none")}
+    if front.public_tls is not None:
+        values |= {
+            "TLS_PORT": front.public_tls.port,
+            "GRPC_TLS_PORT": front.public_tls.grpc_port,
+            "ALT_SVC": f'h3=":{front.public_tls.alt_svc_port}"; ma=86400',
+            "PUBLIC_CERTIFICATE": tls.secret_source(tls.PUBLIC, front.run_dir),
+        }
+    if front.identity is not None:
+        values |= {
+            "INTERNAL_CA": tls.secret_source(tls.CA, front.run_dir),
+            "CALLER_SCRIPT": tls.caller_script(front.identity.trust_domain),
+        }
     return values
+
+
+def _on_sockets(addresses: tuple[str, ...]) -> bool:
+    return any(address.startswith("unix:") for address in addresses)
+
+
+def _repeat(text: str) -> str:
+    """Write what stands between `#each SERVICE` and `#end SERVICE` once for each service."""
+
+    def written(match: re.Match[str]) -> str:
+        return "".join(
+            re.sub(r"(?<=\$\{)SERVICE|(?<=#if )SERVICE|(?<=#end )SERVICE", name.upper(), match[1])
+            for name in _GRPC_CLUSTERS
+        )
+
+    return _EACH.sub(written, text)
 
 
 def _otlp_values(otlp: Otlp) -> dict[str, Any]:

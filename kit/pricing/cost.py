@@ -14,10 +14,11 @@ from typing import Final
 __all__ = ["Custom", "PriceList", "Rates", "Tokens", "custom_cost", "table_cost"]
 
 _ZERO: Final = Decimal(0)
-_MOST_NANO_USD: Final = 2**63 - 1  # what the message can hold; nine billion dollars
+_ONE: Final = Decimal(1)
+_MOST_NANO_USD: Final = Decimal(2**63 - 1)  # what the message can hold; nine billion dollars
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Tokens:
     """What was used, as `headrace.common.v1.Usage` has it: totals include their parts, None is not known."""
 
@@ -201,5 +202,5 @@ def _whole(nano_usd: Decimal) -> int | None:
     if not nano_usd.is_finite():
         return None
     # Within bounds before it is rounded: rounding fails on numbers of more digits than decimals have.
-    bounded = min(max(_ZERO, nano_usd), Decimal(_MOST_NANO_USD))
-    return int(bounded.quantize(Decimal(1), ROUND_HALF_UP))
+    bounded = min(max(_ZERO, nano_usd), _MOST_NANO_USD)
+    return int(bounded.quantize(_ONE, ROUND_HALF_UP))

@@ -8,19 +8,26 @@ a task for every call.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
 
-from kit.rpc import deadline, status
-from kit.rpc.endpoint import CALLER_KEY
+from kit.errors import GatewayError, Reason
+from kit.rpc import deadline, network, status
+from kit.rpc.again import RepeatingChannel
+from kit.rpc.caller import CALLER_KEY
+from kit.rpc.credentials import channel_credentials, is_local
+from kit.rpc.rotating import RotatingChannel
 from kit.telemetry import names
 from kit.telemetry.tracing import propagation_headers
 
 if TYPE_CHECKING:
     from kit.telemetry.tracing import Tracing
+    from kit.tls import TlsSource
+    from kit.tls_files import TlsFiles
 
 __all__ = ["KEEPALIVE_S", "KEEPALIVE_TIMEOUT_S", "DelegatingChannel", "channel_options", "connect"]
 
@@ -68,9 +75,9 @@ def channel_options(
         ("grpc.keepalive_permit_without_calls", 1),
         # gRPC stops pinging after two pings without data; a `Watch` stream may have none for days.
         ("grpc.http2.max_pings_without_data", 0),
-        # A server takes pings more than once in five minutes for an attack, and ends the connection. Half of
-        # what our clients do, so that one that is a little early is not punished.
-        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),
+        # A server takes pings more than once in five minutes for an attack, and ends the connection. Far
+        # below what our clients do, so that neither one that is a little early nor a later one is punished.
+        ("grpc.http2.min_ping_interval_without_data_ms", min(1000, keepalive_ms // 2)),
     ]
 
 
@@ -83,6 +90,7 @@ def connect(
     max_message_bytes: int,
     keepalive_s: float = KEEPALIVE_S,
     keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+    tls: TlsSource | None = None,
 ) -> grpc.aio.Channel:
     """
     Open a channel to a service.
@@ -95,11 +103,25 @@ def connect(
         max_message_bytes: Longest message either way.
         keepalive_s: After how long without a sign of life the service is pinged, in seconds.
         keepalive_timeout_s: How long it may take to answer before the connection is closed, in seconds.
+        tls: Certificates for a target on another host; None: there is no TLS.
     """
-    options = channel_options(
-        max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
+    given: dict[str, Any] = dict(
+        channel_options(max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s)
     )
-    channel = grpc.aio.insecure_channel(target, options=options)
+    if not is_local(target):
+        given |= network.client_options(service)
+    options = list(given.items())
+
+    def secure(files: TlsFiles) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, channel_credentials(files), options=options)
+
+    channel: grpc.aio.Channel | RotatingChannel | RepeatingChannel
+    if tls is None or is_local(target):
+        channel = grpc.aio.insecure_channel(target, options=options)
+    else:
+        channel = RotatingChannel(secure, tls, service=service, caller=caller)
+    if not is_local(target):
+        channel = RepeatingChannel(channel)
     return _RemoteChannel(channel, service=service, caller=caller, tracing=tracing)
 
 
@@ -127,7 +149,14 @@ class DelegatingChannel(grpc.aio.Channel):
 
 
 class _RemoteChannel(DelegatingChannel):
-    def __init__(self, channel: grpc.aio.Channel, *, service: str, caller: str, tracing: Tracing) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel | RotatingChannel | RepeatingChannel,
+        *,
+        service: str,
+        caller: str,
+        tracing: Tracing,
+    ) -> None:
         self._channel = channel
         self._service = service
         self._own = ((CALLER_KEY, caller),)
@@ -172,6 +201,9 @@ class _RemoteChannel(DelegatingChannel):
                     return await callable_(request, timeout=seconds, metadata=self._metadata(metadata))
                 except grpc.aio.AioRpcError as error:
                     raise status.decode(error, service=self._service) from None
+                except asyncio.CancelledError:
+                    self._tell_if_cut()
+                    raise
 
         return call
 
@@ -191,11 +223,29 @@ class _RemoteChannel(DelegatingChannel):
                         yield answer
                 except grpc.aio.AioRpcError as error:
                     raise status.decode(error, service=self._service) from None
+                except asyncio.CancelledError:
+                    self._tell_if_cut()
+                    raise
                 finally:
                     # A consumer that stopped early must not leave the peer working.
                     running.cancel()
 
         return call
+
+    def _tell_if_cut(self) -> None:
+        """
+        Tell a call that was cut off with its channel from one whose caller was cancelled.
+
+        Raises:
+            GatewayError: SERVICE_UNAVAILABLE; nobody cancelled the caller, so it must not end as if.
+        """
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise GatewayError(
+                Reason.SERVICE_UNAVAILABLE,
+                f"The connection to {self._service} was closed.",
+                service=self._service,
+            ) from None
 
     def _metadata(self, given: Metadata) -> Metadata:
         return (*self._own, *propagation_headers().items(), *given)

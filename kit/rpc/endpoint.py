@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from kit import logs
 from kit.errors import GatewayError, Reason
+from kit.rpc.caller import CallerRule, admits
 from kit.telemetry import names
 
 if TYPE_CHECKING:
@@ -23,15 +24,7 @@ if TYPE_CHECKING:
     from kit.service import Binding
     from kit.telemetry.tracing import Tracing
 
-__all__ = ["CALLER_KEY", "Endpoint", "endpoints"]
-
-# Metadata that names the calling service. Trusted as far as the connection is: our own sockets are in a
-# directory that only we can enter, and Envoy overwrites it on what comes from outside.
-CALLER_KEY = "headrace-caller"
-# The name of every caller whom we cannot know.
-EXTERNAL = "external"
-
-_NETWORK = ("ipv4:", "ipv6:")
+__all__ = ["Endpoint", "endpoints"]
 
 Behaviour = Callable[[Any, Any], Any]
 
@@ -62,19 +55,24 @@ class Endpoint:
         return f"/{self.service}/{self.rpc}"
 
 
-def endpoints(binding: Binding, tracing: Tracing, *, trust_network: bool = False) -> list[Endpoint]:
+_OF_THIS_MACHINE: Final = CallerRule()
+
+
+def endpoints(
+    binding: Binding, tracing: Tracing, *, callers: CallerRule = _OF_THIS_MACHINE
+) -> list[Endpoint]:
     """
     Give every RPC of a binding with the common behaviour around it.
 
     Args:
         binding: The service.
         tracing: Its spans.
-        trust_network: Whether a caller over TCP is whom it says it is.
+        callers: Finds out who calls. By default, who calls over a network is not known.
     """
     collector = _Collector()
     binding.add(binding.servicer, collector)
     return [
-        _endpoint(binding, rpc, handler, tracing, trust_network=trust_network)
+        _endpoint(binding, rpc, handler, tracing, callers)
         for handlers in collector.found.values()
         for rpc, handler in handlers.items()
     ]
@@ -101,15 +99,14 @@ def _endpoint(
     rpc: str,
     handler: grpc.RpcMethodHandler[Any, Any],
     tracing: Tracing,
-    *,
-    trust_network: bool,
+    callers: CallerRule,
 ) -> Endpoint:
     inner = cast(
         "Behaviour",
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream,
     )
     streams_answer = bool(handler.response_streaming)
-    guard = _Guard(binding, rpc, tracing, trust_network=trust_network)
+    guard = _Guard(binding, rpc, tracing, callers)
     return Endpoint(
         service=binding.service,
         rpc=rpc,
@@ -122,11 +119,11 @@ def _endpoint(
 class _Guard:
     """What stands around every handler."""
 
-    def __init__(self, binding: Binding, rpc: str, tracing: Tracing, *, trust_network: bool) -> None:
-        self._allowed = binding.allowed(rpc)
+    def __init__(self, binding: Binding, rpc: str, tracing: Tracing, callers: CallerRule) -> None:
+        self._allowed = callers.allowed(binding.allowed(rpc), binding.service, rpc)
         self._name = f"{binding.service}/{rpc}"
         self._attributes = {names.RPC_SYSTEM_NAME: names.RPC_SYSTEM_GRPC, names.RPC_METHOD: self._name}
-        self._trust_network = trust_network
+        self._callers = callers
         self._tracing = tracing
         self._log = logs.get(tracing.service, "rpc")
 
@@ -163,10 +160,8 @@ class _Guard:
         return call
 
     def _check(self, metadata: Mapping[str, str], context: Any) -> None:
-        caller = metadata.get(CALLER_KEY, "")
-        if not self._trust_network and context.peer().startswith(_NETWORK):
-            caller = EXTERNAL
-        if caller not in self._allowed:
+        caller = self._callers.caller(metadata, context)
+        if caller not in self._allowed and not admits(self._allowed, caller):
             raise GatewayError(
                 Reason.CALLER_NOT_ALLOWED,
                 f"{caller or 'This caller'} may not call {self._name}.",

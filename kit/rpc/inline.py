@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from kit.errors import GatewayError, Reason
 from kit.rpc import deadline
+from kit.rpc.caller import CALLER_KEY
 from kit.rpc.client import DelegatingChannel, Metadata
-from kit.rpc.endpoint import CALLER_KEY, Endpoint
 from kit.telemetry.tracing import propagation_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from kit.rpc.endpoint import Endpoint
     from kit.telemetry.tracing import Tracing
 
 __all__ = ["InlineChannel", "InlineContext", "InlineRegistry"]
@@ -150,7 +151,8 @@ class InlineChannel(DelegatingChannel):
                     yield answer
 
     def _metadata(self, given: Metadata) -> Metadata:
-        return (*self._own, *propagation_headers().items(), *given)
+        trace = propagation_headers()
+        return (*self._own, *trace.items(), *given) if trace or given else self._own
 
 
 async def _isolated(answers: AsyncIterator[Any]) -> AsyncIterator[Any]:

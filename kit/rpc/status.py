@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from kit.errors import GatewayError, Reason
 
-__all__ = ["CODES", "DOMAIN", "decode", "encode"]
+__all__ = ["CODES", "DOMAIN", "decode", "encode", "reason_of"]
 
 DOMAIN = "headrace"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -63,6 +63,15 @@ def encode(error: GatewayError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, 
     number: int = code.value[0]
     status = status_pb2.Status(code=number, message=error.message, details=details)
     return code, error.message, ((_DETAILS_KEY, status.SerializeToString()),)
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> Reason | None:
+    """Return the reason that a peer gave for a failure; None when it is gRPC's own word."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            found = _decode_details(value)
+            return None if found is None else found.reason
+    return None
 
 
 def decode(error: grpc.aio.AioRpcError, *, service: str) -> GatewayError:

@@ -104,6 +104,10 @@ METRIC_LOOP_STALL_MAX: Final = "headrace_event_loop_stall_max_seconds"
 METRIC_LOOP_TASKS: Final = "headrace_event_loop_tasks"
 METRIC_SERVICE_READY: Final = "headrace_service_ready"
 
+# Metrics of certificates between hosts (kit/tls.py).
+METRIC_TLS_EXPIRY: Final = "headrace_tls_certificate_expiry_seconds"
+METRIC_TLS_RELOADS: Final = "headrace_tls_reloads_total"
+
 # Metrics of RPCs (kit/rpc).
 METRIC_RPC_SERVER_DURATION: Final = "headrace_rpc_server_duration_seconds"
 METRIC_DECISION_CACHE: Final = "headrace_decision_cache_total"
@@ -115,6 +119,7 @@ METRIC_DATABASE_STATEMENTS: Final = "headrace_database_statements_total"
 METRIC_EDGE_REQUESTS: Final = "headrace_requests_total"
 METRIC_EDGE_SECONDS: Final = "headrace_request_seconds"
 METRIC_EDGE_SAVED: Final = "headrace_saved_usd_total"
+METRIC_EDGE_IN_FLIGHT: Final = "headrace_requests_in_flight"
 
 # Metrics of the spool (services/edge/spool).
 METRIC_SPOOL_PENDING_BYTES: Final = "headrace_spool_pending_bytes"
@@ -155,6 +160,8 @@ METRIC_LEDGER_RECORDED: Final = "headrace_ledger_recorded_entries_total"
 METRIC_LEDGER_DUPLICATES: Final = "headrace_ledger_duplicate_entries_total"
 METRIC_LEDGER_UNPRICED: Final = "headrace_ledger_unpriced_entries_total"
 METRIC_LEDGER_TRIMMED: Final = "headrace_ledger_trimmed_entries_total"
+METRIC_LEDGER_COST: Final = "headrace_ledger_cost_usd_total"
+METRIC_LEDGER_TOKENS: Final = "headrace_ledger_tokens_total"
 
 # Names of providers.
 METRIC_PROVIDER_ATTEMPTS: Final = "headrace_provider_attempts_total"

@@ -22,7 +22,7 @@ from kit.generation import WatchHub
 from kit.service import Binding, Service
 from services.auth.account_store_sql import SqlAccountStore
 from services.auth.config import ACCOUNT_CALLERS, AUTH_CALLERS, TOKEN_CALLERS, AuthConfig
-from services.auth.first_token import TOKEN_FILE, TokenFile, ensure_first_token
+from services.auth.first_token import TOKEN_FILE, GivenToken, TokenFile, ensure_first_token
 from services.auth.last_use import LastUse
 from services.auth.server import AccountServicer, AuthServicer, TokenServicer
 from services.auth.store_sql import open_store
@@ -51,8 +51,12 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
 
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(location_of(runtime), clock=clock, log=log))
-        file = TokenFile(runtime.settings.data_dir / TOKEN_FILE)
-        await ensure_first_token(store, file, account_id=account_id, clock=clock, log=log)
+        first = (
+            TokenFile(runtime.settings.data_dir / TOKEN_FILE)
+            if config.first_token is None
+            else GivenToken(config.first_token)
+        )
+        await ensure_first_token(store, first, account_id=account_id, clock=clock, log=log)
         hub = WatchHub(await store.generation())
         stack.callback(hub.close)
         await stack.enter_async_context(watch_changes(store.database, GENERATION, hub))

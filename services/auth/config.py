@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from kit import tokens
 from kit.config import setting
+
+if TYPE_CHECKING:
+    from kit.secret import Secret
 
 __all__ = ["ACCOUNT_CALLERS", "AUTH_CALLERS", "TOKEN_CALLERS", "AuthConfig"]
 
@@ -25,6 +29,13 @@ class AuthConfig:
 
     PREFIX: ClassVar[str] = "HEADRACE_AUTH_"
 
+    first_token: Secret | None = setting(
+        None,
+        "The first token, made by `headrace token generate`, where several auth have no directory in common. "
+        "It may do everything on the installation's account. Default: the first start makes one, in the file "
+        "`token` in the data directory.",
+        secret=True,
+    )
     reuse_for_s: float = setting(
         60.0,
         "How long a caller may reuse an answer about a token, in seconds; never past the token's expiry. "
@@ -46,3 +57,11 @@ class AuthConfig:
         at_least=0.05,
         at_most=3_600,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no token, without repeating it."""
+        if self.first_token is not None and tokens.id_of(self.first_token.reveal()) is None:
+            raise ValueError(
+                "HEADRACE_AUTH_FIRST_TOKEN must be a token of Headrace, as `headrace token generate` makes "
+                "(what it is now is not shown)"
+            )

@@ -1,5 +1,5 @@
 """
-Makes the first token: the file that the operator reads it from, and its row.
+Makes the first token: the file that the operator reads it from, or the setting that brings it, and its row.
 
 What to do is decided in `core.first_token`. Here is the doing, in an order that a kill at any point leaves
 in a state from which the next start goes on: file first, whole and durable, then the row.
@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kit import moment
 from kit.secret import Secret
@@ -38,12 +38,53 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from services.auth.store import TokenStore
 
-__all__ = ["TOKEN_FILE", "TokenFile", "ensure_first_token"]
+__all__ = ["TOKEN_FILE", "GivenToken", "TokenFile", "TokenSource", "ensure_first_token"]
 
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
 _NAME = "first token"
 _MOST_BYTES = 4096  # a token has 59; whatever is longer is something else
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class TokenSource(Protocol):
+    """
+    Where the first token is for its operator.
+
+    Attributes:
+        shown: How messages name it.
+        remedy: What they say to an operator who wants to start without what it holds.
+    """
+
+    shown: str
+    remedy: str
+
+    def read(self) -> Secret | None:
+        """Return what it holds, or None when there is nothing."""
+
+    def write(self, text: Secret) -> None:
+        """Keep a new token for the operator."""
+
+
+class GivenToken:
+    """
+    A first token that the operator brings, by a setting.
+
+    Args:
+        text: The token; its shape was checked.
+    """
+
+    shown = "HEADRACE_AUTH_FIRST_TOKEN"
+    remedy = "set another one (`headrace token generate`)"
+
+    def __init__(self, text: Secret) -> None:
+        self._text = text
+
+    def read(self) -> Secret | None:
+        """Return the token."""
+        return self._text
+
+    def write(self, text: Secret) -> None:
+        """Never called: there is always a token."""
 
 
 class TokenFile:
@@ -56,6 +97,8 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.shown = f"The file {path}"
+        self.remedy = "move it away"
 
     def read(self) -> Secret | None:
         """
@@ -104,7 +147,7 @@ class TokenFile:
 
 async def ensure_first_token(
     store: TokenStore,
-    file: TokenFile,
+    source: TokenSource,
     *,
     account_id: str,
     clock: Clock,
@@ -127,11 +170,12 @@ async def ensure_first_token(
             raise FirstTokenError(
                 f"The account {account_id!r} was deleted: set HEADRACE_ACCOUNT to another one."
             )
-        text = await asyncio.to_thread(file.read)
+        text = await asyncio.to_thread(source.read)
         name = token_id(text.reveal()) if text else None
         situation = Situation(
             account_id=account_id,
-            path=str(file.path),
+            source=source.shown,
+            remedy=source.remedy,
             text=text,
             row=await transaction.find(name) if name else None,
             had_one=await transaction.had_first_token(account_id),
@@ -139,11 +183,11 @@ async def ensure_first_token(
         verdict = decide(situation)
         if verdict is Verdict.MINT:
             credential = make()
-            await asyncio.to_thread(file.write, credential.text)
+            await asyncio.to_thread(source.write, credential.text)
             text, name = credential.text, credential.id
         if verdict in {Verdict.MINT, Verdict.ADOPT} and text is not None and name is not None:
             await transaction.add(_row(text, name, account_id, clock))
-    _tell(verdict, file.path, name, log)
+    _tell(verdict, source.shown, name, log)
     return verdict
 
 
@@ -159,21 +203,21 @@ def _row(text: Secret, name: str, account_id: str, clock: Clock) -> StoredToken:
     return StoredToken(token=token, hash=digest(text.reveal()), bootstrap=True)
 
 
-def _tell(verdict: Verdict, path: Path, name: str | None, log: Any) -> None:
+def _tell(verdict: Verdict, source: str, name: str | None, log: Any) -> None:
     remedy = "`headrace token create` makes another one"
     match verdict:
         case Verdict.MINT:
-            log.info("first token made", path=str(path), token_id=name)
+            log.info("first token made", source=source, token_id=name)
         case Verdict.ADOPT:
-            log.info("first token taken from its file", path=str(path), token_id=name)
+            log.info("first token taken over", source=source, token_id=name)
         case Verdict.REVOKED:
-            log.warning("the token in the file is revoked", path=str(path), token_id=name, remedy=remedy)
+            log.warning("the first token is revoked", source=source, token_id=name, remedy=remedy)
         case Verdict.ROLLED:
             log.warning(
-                "the token in the file was given another secret", path=str(path), token_id=name, remedy=remedy
+                "the first token was given another secret", source=source, token_id=name, remedy=remedy
             )
         case Verdict.FILE_GONE:
-            log.info("the first token's file was taken away", path=str(path), remedy=remedy)
+            log.info("the first token's file was taken away", source=source, remedy=remedy)
         case Verdict.READY:
             pass
 

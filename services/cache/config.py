@@ -25,8 +25,9 @@ class CacheConfig:
 
     valkey_url: Secret | None = setting(
         None,
-        "Valkey that answers are kept in: `valkey://[user:password@]host[:port][/database]`, `valkeys://…` "
-        "for TLS. Several caches may share it. Default: this process's memory.",
+        "Valkey that answers are kept in: `valkey://[user:password@]host[:port][/database]`, "
+        "`valkey-cluster://host,host…`, `valkey-sentinel://host,host…/name`, each with `valkeys` for TLS. "
+        "Several caches may share it. Default: this process's memory.",
         secret=True,
     )
     max_bytes: int = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headrace.inference.v1 import inference_service_pb2_grpc
@@ -10,6 +11,7 @@ from headrace.ledger.v1 import ledger_service_pb2_grpc
 from headrace.router.v1 import router_service_pb2_grpc
 from kit.clock import SystemClock
 from kit.config import load
+from kit.errors import GatewayError, Reason
 from kit.pricing.pricer import Pricer
 from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
@@ -58,7 +60,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         await stack.enter_async_context(access.following())
         caching = Caching(runtime, config)
         stack.push_async_callback(caching.close)
-        providers = Providers(runtime, local_model=config.local_model)
+        providers = Providers(runtime, local_model=runtime.settings.local_enabled)
         spool = await _open_spool(runtime)
         stack.push_async_callback(spool.close, 1.0)
         pricer = Pricer(PriceTable(), log=runtime.log("pricing"))
@@ -80,6 +82,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             config=config,
             log=runtime.log("attempts"),
         )
+        metrics = EdgeMetrics(runtime.metrics)
         pipeline = Pipeline(
             access=access,
             caching=caching,
@@ -88,12 +91,13 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             reshape=providers.reshape,
             recorder=recorder,
             config=config,
-            observe=EdgeMetrics(runtime.metrics).observe,
+            observe=metrics.observe,
             log=runtime.log("pipeline"),
         )
+        metrics.watch(lambda: pipeline.running)
         models = Models(access, providers)
         management = ManagementApi(runtime, access, public_url=config.public_url)
-        operations = Operations(runtime, access, local_model=config.local_model)
+        operations = Operations(runtime, access, processes=providers.processes)
         http = HttpServer(
             runtime,
             config,
@@ -112,7 +116,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             pipeline,
             models,
             account=runtime.settings.account,
-            trust_network=runtime.settings.trust_network,
+            callers=runtime.callers,
         )
         yield Service(
             name="edge",
@@ -124,7 +128,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                     callers=_ANYONE,
                 ),
             ),
-            check=_alive,
+            check=partial(_takes_requests, access),
             start=http.start,
             drain=http.drain,
         )
@@ -142,5 +146,11 @@ async def _open_spool(runtime: Runtime) -> Spool:
     )
 
 
-async def _alive() -> None:
-    """Nothing to check: the edge works without any of its services, as far as its decisions reach."""
+async def _takes_requests(access: Access) -> None:
+    """
+    Fail until auth and router were heard of once.
+
+    Later the edge works without any of its services, as far as its decisions reach.
+    """
+    if not access.heard:
+        raise GatewayError(Reason.SERVICE_UNAVAILABLE, "Nothing was heard of auth and router yet.")

@@ -112,8 +112,3 @@ class EdgeConfig:
         "Where clients reach this installation, such as `https://ai.example.com`; shown where the management "
         "API tells a gateway's URL. Default: what each request says that it asked for.",
     )
-    local_model: bool = setting(
-        default=True,
-        doc="Whether the local model is part of this installation: listed, and needed by `/readyz`.",
-        env="HEADRACE_LOCAL_ENABLED",
-    )

@@ -7,6 +7,7 @@ Sources: the public product's header reference for `cf-aig-*`; RFC 9110 section 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -74,7 +75,9 @@ _PREFIXES_NOT_FORWARDED = (b"cf-", b"x-forwarded-", b"x-envoy-", b"headrace-")
 
 # Set by Envoy, whatever a client sent.
 CLIENT_ADDRESS = "headrace-client-address"
-_CLIENT_ADDRESS = CLIENT_ADDRESS.encode()
+# Names of headers come from clients, so what is remembered of them must be bounded.
+_REMEMBERED = 512
+_LONGEST_REMEMBERED = 64
 
 _TOKEN_PREFIX = tokens.PREFIX.encode()
 
@@ -151,23 +154,31 @@ def read(raw: Iterable[tuple[bytes, bytes]], beside: Options | None = None) -> R
     if beside is not None:
         found.options = replace(beside)
     for raw_name, value in raw:
-        name = raw_name.lower()
-        if name in _NOT_FORWARDED or name.startswith(_PREFIXES_NOT_FORWARDED):
-            if name.startswith((b"cf-", b"trace")):
-                _read_own(found, name.decode("latin-1"), value.decode("utf-8", "replace").strip())
-            elif name == _CLIENT_ADDRESS:
+        name, forwarded = (_known if len(raw_name) <= _LONGEST_REMEMBERED else _sorted)(raw_name)
+        if not forwarded:
+            if name.startswith(("cf-", "trace")):
+                _read_own(found, name, value.decode("utf-8", "replace").strip())
+            elif name == CLIENT_ADDRESS:
                 found.client_address = value.decode("latin-1")
             continue
-        if _TOKEN_PREFIX in value and _is_ours(
-            found, name.decode("latin-1"), value.decode("utf-8", "replace")
-        ):
+        if _TOKEN_PREFIX in value and _is_ours(found, name, value.decode("utf-8", "replace")):
             continue
-        if name == b"user-agent":
+        if name == "user-agent":
             found.user_agent = value.decode("utf-8", "replace")[:256]
-        elif name == b"content-type":
+        elif name == "content-type":
             found.content_type = value.decode("utf-8", "replace")[:256]
-        found.forwarded.append((name.decode("latin-1"), value))
+        found.forwarded.append((name, value))
     return found
+
+
+def _sorted(raw_name: bytes) -> tuple[str, bool]:
+    """Give a name in lower case, and whether it may go upstream."""
+    name = raw_name.lower()
+    kept_back = name in _NOT_FORWARDED or name.startswith(_PREFIXES_NOT_FORWARDED)
+    return name.decode("latin-1"), not kept_back
+
+
+_known = lru_cache(maxsize=_REMEMBERED)(_sorted)
 
 
 def _is_ours(found: RequestHeaders, name: str, value: str) -> bool:

@@ -7,7 +7,7 @@ may be a credential.
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -17,13 +17,43 @@ from kit.errors import GatewayError, Reason
 from services.edge.http_sink import refusal
 from services.edge.wire import errors
 
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
 __all__ = ["EdgeServer", "cut"]
 
 _HEADERS_TOO_LARGE = 431
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ()
+    __slots__ = ("_admits",)
+
+    def __init__(
+        self, server: web.Server, *, admits: Callable[[Mapping[str, Any] | None], bool], **kwargs: Any
+    ) -> None:
+        super().__init__(server, **kwargs)
+        self._admits = admits
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve a connection, unless its certificate is of somebody who has no business here."""
+        super().connection_made(transport)
+        if not self._admits(transport.get_extra_info("peercert")):
+            self.force_close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request of this connection is being answered, or is about to be."""
+        return self._request_in_progress or bool(self._messages)
+
+    def leave(self) -> None:
+        """Have each answer from now on say that the connection ends with it."""
+        if (make := self._request_factory) is not None:
+
+            def last(message: Any, *rest: Any) -> web.BaseRequest:
+                return make(message._replace(should_close=True), *rest)
+
+            self._request_factory = last
 
     def handle_error(
         self,
@@ -49,11 +79,36 @@ class _Connection(web.RequestHandler):
 
 
 class EdgeServer(web.Server):
-    """As aiohttp's, with connections of ours."""
+    """
+    As aiohttp's, with connections of ours.
+
+    Args:
+        handler: Answers requests.
+        admits: Says by the other side's certificate, as `ssl` describes one, whether it may make requests;
+            None is a connection without TLS.
+        kwargs: As aiohttp's.
+    """
+
+    def __init__(
+        self, handler: Any, *, admits: Callable[[Mapping[str, Any] | None], bool], **kwargs: Any
+    ) -> None:
+        super().__init__(handler, **kwargs)
+        self._admits = admits
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        return _Connection(self, admits=self._admits, loop=self._loop, **self._kwargs)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being answered."""
+        return any(isinstance(each, _Connection) and each.busy for each in self.connections)
+
+    def leave(self) -> None:
+        """Have clients with an open connection, who send their requests on it, make another one."""
+        for each in self.connections:
+            if isinstance(each, _Connection):
+                each.leave()
 
 
 def cut(request: web.BaseRequest) -> NoReturn:

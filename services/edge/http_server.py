@@ -8,6 +8,7 @@ connection and the pipeline would be paid for by every request.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from aiohttp.client_exceptions import ClientError
 
 from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
+from kit.rpc.caller import ENVOY, identity
 from kit.telemetry import names
 from services.edge import routes
 from services.edge.client_address import of_connection
@@ -31,6 +33,7 @@ from services.edge.realtime.handshake import asks_for_websocket
 from services.edge.wire import errors
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Mapping
 
     from kit.service import Runtime
@@ -45,6 +48,7 @@ __all__ = ["HttpServer"]
 
 # Once no request runs, connections only have to be closed.
 _CLOSING_S = 0.2
+_POLL_S = 0.02
 _TOO_SLOW = 408
 # A body of unknown length that is there after this long is taken as one of known length.
 _AT_ONCE_S = 0.5
@@ -80,7 +84,9 @@ class HttpServer:
         realtime: Realtime,
     ) -> None:
         self._settings = runtime.settings
-        self._trust_network = runtime.settings.trust_network
+        self._tls = runtime.tls
+        # With TLS, nobody but Envoy gets in.
+        self._trust_network = runtime.settings.trust_network or runtime.tls is not None
         self._tracing = runtime.tracing
         self._log = runtime.log("http")
         self._config = config
@@ -94,6 +100,7 @@ class HttpServer:
             routes.UNIVERSAL: self._universal,
         }
         self._runner: web.ServerRunner | None = None
+        self._server: EdgeServer | None = None
 
     async def start(self) -> None:
         """
@@ -113,7 +120,9 @@ class HttpServer:
             access_log=None,
             max_line_size=self._config.max_header_bytes,
             max_field_size=self._config.max_header_bytes,
+            admits=self._admits,
         )
+        self._server = server
         self._runner = web.ServerRunner(server, shutdown_timeout=_CLOSING_S)
         await self._runner.setup()
         for address in self._addresses():
@@ -121,13 +130,18 @@ class HttpServer:
 
     async def drain(self, grace_s: float) -> None:
         """Stop accepting, and wait for running requests as long as the grace lasts."""
-        if self._runner is not None:
+        if self._runner is not None and self._server is not None:
+            until_s = time.monotonic() + grace_s
             for site in list(self._runner.sites):
                 await site.stop()
+            self._server.leave()
             self._sockets.stop()
             self._realtime.stop()
             await self._pipeline.stop(grace_s)
             await self._sockets.close()
+            # What is no request of the pipeline's: lists, changes of settings.
+            while self._server.busy and time.monotonic() < until_s - _CLOSING_S:  # noqa: ASYNC110  # aiohttp's to know
+                await asyncio.sleep(_POLL_S)
             await self._runner.cleanup()
             self._runner = None
             for address in self._addresses():
@@ -142,7 +156,24 @@ class HttpServer:
             _forget(address)
             return web.UnixSite(runner, address.removeprefix("unix:"))
         host, _, port = address.rpartition(":")
-        return web.TCPSite(runner, host.strip("[]"), int(port))
+        return web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=self._context())
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._tls is None:
+            return None
+        from kit.tls import server_context
+
+        return server_context(self._tls)
+
+    def _admits(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Say whether a connection may bring requests: with TLS, it is Envoy's."""
+        if certificate is None:  # no TLS: a socket of this machine, or a network without
+            return True
+        uris = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
+        who = identity(uris, self._settings.tls_trust_domain)
+        if who != ENVOY:
+            self._log.warning("connection refused: only Envoy may connect", peer_identity=who)
+        return who == ENVOY
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
@@ -239,7 +270,10 @@ class HttpServer:
     async def _body(self, request: web.BaseRequest) -> bytes:
         if request.content.is_eof():
             # All of it came with the headers, as it does for nearly every request: nothing to wait for.
-            return await request.read()
+            body = request.content.read_nowait()
+            if len(body) > (limit := self._config.max_body_bytes):
+                raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=len(body))
+            return body
         await let_go_on(request)
         try:
             async with asyncio.timeout(self._config.body_timeout_s):

@@ -98,15 +98,17 @@ def named(response: web.StreamResponse) -> web.StreamResponse:
 
 
 def _headers(headers: HeaderList) -> CIMultiDict[str]:
-    found = CIMultiDict((name, _sendable(value)) for name, value in headers)
+    # One look at all of them: nearly always there is nothing to mend.
+    together = "".join([value for _, value in headers])
+    if not (together.isascii() and together.isprintable()):
+        headers = [(name, _sendable(value)) for name, value in headers]
+    found = CIMultiDict(headers)
     found.setdefault(*_SERVER)
     return found
 
 
 def _sendable(value: str) -> str:
     """Make a value fit to be sent: an answer is not lost to a name that holds a line feed."""
-    if value.isascii() and value.isprintable():
-        return value
     return _CONTROLS.sub("", value).encode("latin-1", "backslashreplace").decode("latin-1")
 
 

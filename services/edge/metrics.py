@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from headrace.ledger.v1 import log_entry_pb2
 from kit.providers import CUSTOM_PREFIX
 from kit.telemetry import names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import CollectorRegistry
 
     from services.edge.pipeline.exchange import Exchange, Progress
@@ -42,10 +44,15 @@ class EdgeMetrics:
             "US dollars that answers would have cost which the cache, or another request's call, gave.",
             registry=registry,
         )
+        self._in_flight = Gauge(names.METRIC_EDGE_IN_FLIGHT, "Requests that run.", registry=registry)
         # Looking a child up costs more than counting does.
         self._children: dict[
             tuple[str, log_entry_pb2.Outcome.ValueType, bool], tuple[Counter, Histogram]
         ] = {}
+
+    def watch(self, running: Callable[[], int]) -> None:
+        """Tell of requests that run: as many as this counts when somebody looks."""
+        self._in_flight.set_function(running)
 
     def observe(self, _: Exchange, progress: Progress) -> None:
         """Count a request that has ended."""

@@ -132,7 +132,7 @@ def _say(entry: log_entry_pb2.LogEntry, change: Said) -> None:
 
 def _remarks(entry: log_entry_pb2.LogEntry) -> Remarks:
     metadata = entry.caller.metadata
-    keys, values = text.joined(metadata), text.joined(metadata.values())
+    keys, values = (text.joined(metadata), text.joined(metadata.values())) if metadata else ("", "")
     named = (entry.id, entry.provider, _model(entry), entry.event_id)
     return Remarks(
         feedback=entry.feedback if entry.HasField("feedback") else None,

@@ -45,6 +45,10 @@ class LedgerServicer(LedgerServiceServicer):
             answer.duplicate_count += len(rows) - new
             unpriced = sum(_unpriced(row) for row in rows)
             self._metrics.recorded.inc(new)
+            # Which of a batch are known already is not told. Batches come again as a whole, when an
+            # acknowledgement was lost.
+            if new == len(rows):
+                self._metrics.used(rows)
             self._metrics.duplicates.inc(len(rows) - new)
             self._metrics.unpriced.inc(unpriced)
         return answer

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["EntryStore", "Page", "Ranges", "Remarks", "Row"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Row:
     """
     An entry as it is kept: what can be searched for, and the whole.
@@ -54,7 +54,7 @@ class Row:
     payload: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Remarks:
     """What changes of a row with what people say of it; members as in `Row`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -18,7 +18,12 @@ from services.providers.conceal import Concealer
 from services.providers.decode import BodyDecoder, BodyTooLongError, UndecodableError, decodable
 from services.providers.dialects.failures import FailureClass
 
-__all__ = ["BrokenAnswerError", "Trouble", "UpstreamAnswer"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.connector import Connection
+
+__all__ = ["BrokenAnswerError", "Received", "Trouble", "UpstreamAnswer"]
 
 Trouble = Literal["cut", "first_byte", "idle", "total", "malformed", "too_long"]
 
@@ -67,6 +72,38 @@ class BrokenAnswerError(Exception):
         super().__init__(self.message)
 
 
+class Received(Protocol):
+    """An answer whose headers are there: aiohttp's own, or that of a kept connection."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers, looked up in any case."""
+        ...
+
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers as they came."""
+        ...
+
+    @property
+    def content(self) -> aiohttp.StreamReader:
+        """Body."""
+        ...
+
+    @property
+    def connection(self) -> Connection | None:
+        """Connection, until it has been given back at the end of the body."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
 class UpstreamAnswer:
     """
     Status, headers and body of an answer.
@@ -96,7 +133,7 @@ class UpstreamAnswer:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: Received,
         *,
         started: float,
         connect_s: float,
@@ -193,6 +230,11 @@ class UpstreamAnswer:
             if not parts:
                 self.content_began()
             parts.append(data)
+            if self._decoder is None and self._content.at_eof():
+                # Another read would only say so.
+                if self._concealer is not None and (held := self._concealer.finish()):
+                    parts.append(held)
+                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def rest(self) -> bytes:

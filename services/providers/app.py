@@ -38,7 +38,7 @@ from services.providers.models import ModelLists
 from services.providers.payer import Payer
 from services.providers.realtime.dial import Dialer
 from services.providers.realtime.opening import Opener
-from services.providers.registry import PROVIDERS, Provider
+from services.providers.registry import CUSTOM, PROVIDERS, Provider
 from services.providers.sending import Sender
 from services.providers.server import ProviderServicer
 from services.providers.telemetry import AttemptTelemetry
@@ -61,7 +61,12 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     """Build the service for a process."""
     config = load(ProvidersConfig, runtime.env)
     settings = provider_settings(runtime.env, {slug: row.settings for slug, row in PROVIDERS.items()})
-    slugs = served_slugs(config, runtime.settings.process, operator_custom(runtime.env))
+    slugs = served_slugs(
+        config,
+        runtime.settings.process,
+        operator_custom(runtime.env),
+        local_model=runtime.settings.local_enabled,
+    )
     telemetry = AttemptTelemetry(runtime.tracing, runtime.metrics)
     timeouts = default_timeouts(config)
 
@@ -77,6 +82,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         if LOCAL in adapters and settings[LOCAL].base_url is None:
             engine = await stack.enter_async_context(running_engine(runtime))
             adapters[LOCAL] = LocalAdapter(PROVIDERS[LOCAL], engine, config)
+        telemetry.expect(adapters.values())
         payer = await stack.enter_async_context(running_payer(runtime, config, slugs))
         dialer = Dialer(upstream, config)
         stack.push_async_callback(dialer.close)
@@ -140,7 +146,9 @@ def default_timeouts(config: ProvidersConfig) -> Timeouts:
     )
 
 
-def served_slugs(config: ProvidersConfig, process: str, custom: Sequence[str] = ()) -> tuple[str, ...]:
+def served_slugs(
+    config: ProvidersConfig, process: str, custom: Sequence[str] = (), *, local_model: bool = True
+) -> tuple[str, ...]:
     """
     Return the providers that a process serves, each once.
 
@@ -148,20 +156,26 @@ def served_slugs(config: ProvidersConfig, process: str, custom: Sequence[str] = 
         config: Names them, by slug or by another name, or does not.
         process: Its name.
         custom: Slugs of the providers that the operator added.
+        local_model: Whether the installation has the local model. Who is told to serve it serves it anyway.
 
     Raises:
         ConfigError: one of those named does not exist.
     """
     known = (*PROVIDERS, *custom)
-    only = tuple(dict.fromkeys(map(canonical, config.only)))
+    only = tuple(dict.fromkeys(slug for name in config.only for slug in _named(name, custom)))
     if unknown := [slug for slug in only if slug not in known]:
         names = ", ".join(sorted(known))
         raise ConfigError([f"HEADRACE_PROVIDERS_ONLY names {unknown[0]!r}, but there are only {names}"])
-    if only:
+    if config.only:
         return only
     if process == "providers-local":
         return (LOCAL,)
-    return tuple(slug for slug in known if slug != LOCAL or process != "providers")
+    return tuple(slug for slug in known if slug != LOCAL or (local_model and process != "providers"))
+
+
+def _named(name: str, custom: Sequence[str]) -> Sequence[str]:
+    """Return the slugs that a name stands for; `custom` stands for all that the operator added."""
+    return custom if name == CUSTOM.slug else (canonical(name),)
 
 
 @asynccontextmanager

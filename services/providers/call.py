@@ -57,7 +57,7 @@ class NativeTarget:
     query: str = field(repr=False)  # may hold a key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Call:
     """
     What is asked of a provider.
@@ -109,7 +109,7 @@ class ErrorAnswer:
     retry_after_s: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Reading:
     """
     How the answer to a call is read.
@@ -134,7 +134,7 @@ class Reading:
     headers: Callable[[Mapping[str, str]], None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Exchange:
     """
     What an adapter makes of a call: the request to send, and how to read its answer.

@@ -110,8 +110,9 @@ class ProvidersConfig:
 
     only: tuple[str, ...] = setting(
         (),
-        "Provider slugs that this process serves, those that the operator added too. Default: all that it "
-        "knows; a process of its own for the local model serves `local` and leaves it out of the others.",
+        "Provider slugs that this process serves, those that the operator added too; `custom` stands for all "
+        "of the latter. Default: all that it knows; a process of its own for the local model serves `local` "
+        "and leaves it out of the others.",
     )
     connect_timeout_s: float = setting(
         10.0, "Longest time to get a connection to a provider, TLS included.", at_least=0.001

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _DIALECTS: Final = {http_pb2.Dialect.Value(f"DIALECT_{dialect.value}"): dialect for dialect in ClientDialect}
+_VALUES: Final = {dialect: value for value, dialect in _DIALECTS.items()}
 _CLASSES: Final = {
     failure_class: pb.FailureClass.Value(f"FAILURE_CLASS_{failure_class.value}")
     for failure_class in FailureClass
@@ -106,7 +107,7 @@ def body_dialect(call: Call, exchange: Exchange) -> http_pb2.Dialect.ValueType:
     dialect = exchange.dialect if call.dialect is ClientDialect.NATIVE else call.dialect
     if dialect is None:
         return http_pb2.DIALECT_UNSPECIFIED
-    return http_pb2.Dialect.Value(f"DIALECT_{dialect.value}")
+    return _VALUES[dialect]
 
 
 def seconds(given: Duration) -> float:
@@ -164,7 +165,8 @@ def head(
     written = response.head
     written.status = status
     for name, value in headers:
-        written.headers.add(name=name, value=value)
+        header = written.headers.add()
+        header.name, header.value = name, value
     written.served_model = served_model
     if failed is not None:
         written.failure.CopyFrom(failed)

@@ -190,9 +190,8 @@ class Payer:
         if names_alias(call):
             raise _unknown_alias(provider, call.alias, found.aliases)
         no_operator = call.no_operator and adapter.provider.api != _EXEMPT
-        # A copy takes longer than all else here.
-        if (call.unified, call.no_operator) != (found.unified, no_operator):
-            call = replace(call, unified=found.unified, no_operator=no_operator)
+        # The call is this attempt's own, and a copy takes longer than all else here.
+        call.unified, call.no_operator = found.unified, no_operator
         return Payment(call, key=_operators(adapter, call))
 
 

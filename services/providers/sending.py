@@ -46,7 +46,7 @@ _UPSTREAM: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Sending:
     """
     What is to be sent.
@@ -68,7 +68,7 @@ class Sending:
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Begun:
     """An answer that has begun; whoever holds it closes it. `message` is its head."""
 

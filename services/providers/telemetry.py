@@ -6,6 +6,7 @@ answer.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prometheus_client import Counter, Histogram
@@ -14,16 +15,17 @@ from kit.errors import GatewayError
 from kit.providers import is_custom
 from kit.telemetry import names
 from services.providers.call import ClientDialect
+from services.providers.key_pool import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from prometheus_client import CollectorRegistry
 
     from kit.telemetry.tracing import Tracing
     from services.providers.adapters.adapter import Adapter
     from services.providers.call import Call
-    from services.providers.key_pool import Refusal
     from services.providers.relay import Outcome
 
 __all__ = ["Attempt", "AttemptTelemetry"]
@@ -100,16 +102,14 @@ class AttemptTelemetry:
         self._counted: dict[tuple[str, str], Counter] = {}
         self._timed: dict[str, Histogram] = {}
 
-    @contextmanager
-    def attempt(self, adapter: Adapter, call: Call) -> Iterator[Attempt]:
+    def attempt(self, adapter: Adapter, call: Call) -> AbstractContextManager[Attempt]:
         """Run an attempt in its span, and count how it went."""
-        attempt = Attempt()
-        slug = adapter.provider.slug
-        label = _label(adapter)
-        if not self._tracing.enabled:
-            with self._counting(label, attempt):
-                yield attempt
-            return
+        counted = _Counted(self, _label(adapter))
+        return self._traced(counted, adapter, call) if self._tracing.enabled else counted
+
+    @contextmanager
+    def _traced(self, counted: _Counted, adapter: Adapter, call: Call) -> Iterator[Attempt]:
+        slug, attempt = adapter.provider.slug, counted.attempt
         operation = _OTHER_CALLS.get(call.operation, _OPERATIONS.get(call.dialect, ""))
         with self._tracing.span(
             f"{operation} {call.model}" if operation else f"{slug} {call.operation or 'native'}",
@@ -117,36 +117,31 @@ class AttemptTelemetry:
             _attributes(adapter, call, operation),
         ) as span:
             try:
-                with self._counting(label, attempt):
+                with counted:
                     yield attempt
             finally:
                 if span is not None and attempt.relay is not None:
                     _describe(span, attempt.relay.outcome)
 
+    def expect(self, adapters: Iterable[Adapter]) -> None:
+        """Begin to count at 0 what is rare: of a counter that begins at 1, nobody sees that it grew."""
+        for label, refusal in product({_label(adapter) for adapter in adapters}, Refusal):
+            self._switches.labels(label, refusal.value)
+
     def switched(self, adapter: Adapter, refusal: Refusal) -> None:
         """Count that a call goes on with another stored key."""
         self._switches.labels(_label(adapter), refusal.value).inc()
 
-    @contextmanager
-    def _counting(self, slug: str, attempt: Attempt) -> Iterator[None]:
-        outcome = "cancelled"
-        try:
-            yield
-            outcome = "ok"
-        except GatewayError as error:
-            outcome = error.reason.value.lower()
-            raise
-        except Exception:
-            outcome = "internal"
-            raise
-        finally:
-            relay = attempt.relay
-            if relay is not None:
-                found = relay.outcome
-                if outcome == "ok" and found.failure_class is not None:
-                    outcome = found.failure_class.value.lower()
-                self._timed_child(slug).observe(found.first_byte_s)
-            self._counted_child(slug, outcome).inc()
+    def count(self, label: str, attempt: Attempt, error: BaseException | None) -> None:
+        """Count how an attempt went, which ended with an error or with None."""
+        outcome = "ok" if error is None else _outcome(error)
+        relay = attempt.relay
+        if relay is not None:
+            found = relay.outcome
+            if error is None and found.failure_class is not None:
+                outcome = found.failure_class.value.lower()
+            self._timed_child(label).observe(found.first_byte_s)
+        self._counted_child(label, outcome).inc()
 
     def _counted_child(self, slug: str, outcome: str) -> Counter:
         child = self._counted.get((slug, outcome))
@@ -159,6 +154,29 @@ class AttemptTelemetry:
         if child is None:
             child = self._timed[slug] = self._first_byte.labels(slug)
         return child
+
+
+class _Counted:
+    """Counts an attempt at its end. Not a generator: those cost every attempt as much as counting does."""
+
+    __slots__ = ("_label", "_telemetry", "attempt")
+
+    def __init__(self, telemetry: AttemptTelemetry, label: str) -> None:
+        self._telemetry = telemetry
+        self._label = label
+        self.attempt = Attempt()
+
+    def __enter__(self) -> Attempt:
+        return self.attempt
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._telemetry.count(self._label, self.attempt, error)
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, GatewayError):
+        return error.reason.value.lower()
+    return "internal" if isinstance(error, Exception) else "cancelled"
 
 
 def _label(adapter: Adapter) -> str:

@@ -28,6 +28,7 @@ from services.providers.answer import BrokenAnswerError, UpstreamAnswer
 from services.providers.conceal import credentials_in
 from services.providers.guard import AddressGuard, GuardedResolver
 from services.providers.headers import without_trace
+from services.providers.kept import MOST_BYTES, KeptConnections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from yarl import URL
 
+    from services.providers.answer import Received
     from services.providers.config import ProvidersConfig
     from services.providers.headers import HeaderList
+    from services.providers.kept import KeptAnswer
 
 __all__ = [
     "BareRequest",
@@ -53,6 +56,9 @@ __all__ = [
 _LARGE_BODY_BYTES: Final = 1 << 20
 _LOCAL_ENGINE_HOST: Final = "127.0.0.1"
 _IDENTITY: Final = ("accept-encoding", "identity")
+# Some providers send their whole quota state in headers, or a policy of several kilobytes.
+_MOST_FIELD_BYTES: Final = 32 << 10
+_MOST_LINE_BYTES: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +71,7 @@ class Timeouts:
     total_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class UpstreamRequest:
     """
     One HTTP request to a provider.
@@ -144,6 +150,7 @@ class Upstream:
         ssl_context = _ssl_of(config)
         self._guard = AddressGuard(config.allowed_networks)
         self._session = _session(config, ssl_context, None)
+        self._kept = _kept(self._session)
         # Connections of its own, so that none is shared that was made without a look at its address.
         self._resolver = GuardedResolver(self._guard, aiohttp.ThreadedResolver())
         self._guarded = _session(config, ssl_context, self._resolver)
@@ -169,6 +176,12 @@ class Upstream:
                 INVALID_REQUEST; the request cannot be sent as it is, or its address may not be called.
         """
         started = time.monotonic()
+        try:
+            kept = await self._over_kept(request)
+        except (aiohttp.ClientError, OSError, HttpProcessingError, ValueError) as error:
+            raise no_answer(error, request.provider) from error
+        if kept is not None:
+            return self._answer(request, kept, started)
         connecting = _Connecting()
         _connecting.set(connecting)
         body: bytes | io.BytesIO | AsyncIterator[bytes] | None = request.body or None
@@ -189,15 +202,44 @@ class Upstream:
             )
         except (aiohttp.ClientError, OSError, HttpProcessingError, ValueError) as error:
             raise no_answer(error, request.provider) from error
+        # An upload may take longer than its answer may.
+        sent_at = connecting.sent_at if request.pieces is None else connecting.sent_at or time.monotonic()
+        return self._answer(request, response, started, connect_s=connecting.took_s, sent_at=sent_at)
+
+    async def _over_kept(self, request: UpstreamRequest) -> KeptAnswer | None:
+        """Send a usual request over a connection that is kept; None where it is not, or there is none."""
+        if (
+            request.method != "POST"
+            or not 0 < len(request.body) <= MOST_BYTES
+            or request.guarded
+            or self._proxy is not None
+        ):
+            return None
+        return await self._kept.post(
+            request.url,
+            with_trace(request.headers),
+            request.body,
+            first_byte_s=request.timeouts.first_byte_s,
+            total_s=request.timeouts.total_s,
+        )
+
+    def _answer(
+        self,
+        request: UpstreamRequest,
+        received: Received,
+        started: float,
+        *,
+        connect_s: float = 0.0,
+        sent_at: float = 0.0,
+    ) -> UpstreamAnswer:
         return UpstreamAnswer(
-            response,
+            received,
             started=started,
-            connect_s=connecting.took_s,
+            connect_s=connect_s,
             first_byte_s=request.timeouts.first_byte_s,
             idle_s=request.timeouts.idle_s,
             max_bytes=self._max_bytes,
-            # An upload may take longer than its answer may.
-            sent_at=connecting.sent_at if request.pieces is None else connecting.sent_at or time.monotonic(),
+            sent_at=sent_at,
             secrets=credentials_in(request.headers, request.url.raw_query_string),
         )
 
@@ -267,9 +309,20 @@ def _session(
         raise_for_status=False,
         trust_env=False,
         request_class=BareRequest,
-        # Some providers send their whole quota state in headers, or a policy of several kilobytes.
-        max_field_size=32 << 10,
-        max_line_size=16 << 10,
+        max_field_size=_MOST_FIELD_BYTES,
+        max_line_size=_MOST_LINE_BYTES,
+    )
+
+
+def _kept(session: aiohttp.ClientSession) -> KeptConnections:
+    assert session.connector is not None
+    # As the session itself has them.
+    return KeptConnections(
+        session.connector,
+        read_until_eof=True,
+        auto_decompress=False,
+        max_field_size=_MOST_FIELD_BYTES,
+        max_line_size=_MOST_LINE_BYTES,
     )
 
 

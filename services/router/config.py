@@ -67,7 +67,8 @@ class RouterConfig:
     valkey_url: Secret | None = setting(
         None,
         "Valkey that several routers share for limits and the health of providers: "
-        "`valkey://user:password@host:port/database`, `valkeys://…` with TLS, or `unix:///path?db=0`. "
+        "`valkey://user:password@host:port/database`, `valkey-cluster://host,host…`, "
+        "`valkey-sentinel://host,host…/name`, each with `valkeys` for TLS, or `unix:///path?db=0`. "
         "Default: the memory of the one router that there is.",
         secret=True,
     )

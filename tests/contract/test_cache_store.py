@@ -22,7 +22,7 @@ CLAIM = Wanted(claims=True)
 BLINK_S = 0.005
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "cluster"])
 async def both(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     async with stores(request.param) as opened:
         yield opened

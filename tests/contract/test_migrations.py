@@ -139,22 +139,39 @@ async def test_a_program_that_is_too_old_does_not_start(
         await program(FIRST).start(database_location)
 
 
+def _left_to_others(location: Location, *, wait_s: float) -> Location:
+    if isinstance(location, PostgresSchema):
+        settings = dataclasses.replace(location.settings, migrate=False, migrate_wait_s=wait_s)
+        return dataclasses.replace(location, settings=settings)
+    return dataclasses.replace(location, migrate=False, migrate_wait_s=wait_s)
+
+
 async def test_migrations_that_are_turned_off_are_left_to_the_command(
     database_location: Location, program: Callable[..., Program]
 ) -> None:
-    """The start is refused with a sentence that says what to do, and nothing is changed."""
-    off = (
-        dataclasses.replace(
-            database_location, settings=dataclasses.replace(database_location.settings, migrate=False)
-        )
-        if isinstance(database_location, PostgresSchema)
-        else dataclasses.replace(database_location, migrate=False)
-    )
+    """When nobody does it in time, a sentence says what to do, and nothing is changed."""
+    off = _left_to_others(database_location, wait_s=0)
     with pytest.raises(DatabaseUnusableError, match="it has none; run `headrace migrate`"):
         await program(FIRST).start(off)
     assert (Standing(), set()) == await _state(database_location)
     await program(FIRST).start(database_location)
     await program(FIRST).start(off)
+
+
+async def test_a_start_waits_for_the_command(
+    database_location: Location, program: Callable[..., Program], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says what it waits for, and goes on once that was done."""
+    await program(FIRST).start(database_location)
+    newer = program(FIRST, SECOND)
+    waiting = asyncio.create_task(newer.start(_left_to_others(database_location, wait_s=60)))
+    while "waiting for the tables" not in (told := capsys.readouterr().out):  # noqa: ASYNC110 - it says so in its log alone
+        await asyncio.sleep(0.01)
+    assert "headrace migrate" in told
+    await newer.start(database_location)
+
+    await waiting
+    assert (Standing(revision="0002", oldest="0001"), {"one", "two"}) == await _state(database_location)
 
 
 async def test_a_migration_that_fails_changes_nothing(

@@ -17,6 +17,7 @@ from services.router.counters.memory import MemoryCounters
 from services.router.counters.store import Counters, Outcome, Scope, Settling, Take
 from services.router.counters.valkey import ValkeyCounters
 from tests.fakes.stopped_clock import StoppedClock
+from tests.fakes.valkey_cluster import empty_cluster
 from tests.fakes.valkey_server import PATIENT, shared_valkey
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Pair:
         return found.used, found.reserved
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "cluster"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     # At the beginning of a minute and of an hour.
     clock = StoppedClock(1_800_000_000.0)
@@ -72,7 +73,7 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
             memory = MemoryCounters(clock=clock, expired=expired.append)
             yield Pair(memory, memory, clock, expired)
             return
-        url = shared_valkey().new_url()
+        url = empty_cluster() if request.param == "cluster" else shared_valkey().new_url()
         both = []
         for _ in range(2):
             valkey = Valkey(url, PATIENT, clock=SystemClock())

@@ -19,6 +19,7 @@ from services.router.core.health_counts import Counts
 from services.router.health_memory import MemoryHealth
 from services.router.health_valkey import ValkeyHealth
 from tests.fakes.stopped_clock import StoppedClock
+from tests.fakes.valkey_cluster import empty_cluster
 from tests.fakes.valkey_server import PATIENT, Server, shared_valkey
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ async def sharing(url: Secret, rules: HealthRules) -> AsyncIterator[Router]:
 @asynccontextmanager
 async def keeping(kind: str, rules: HealthRules) -> AsyncIterator[Router]:
     """Run a keeper."""
-    if kind == "valkey":
-        async with sharing(shared_valkey().new_url(), rules) as router:
+    if kind != "memory":
+        url = empty_cluster() if kind == "cluster" else shared_valkey().new_url()
+        async with sharing(url, rules) as router:
             yield router
         return
     router = Router()
@@ -95,7 +97,7 @@ async def keeping(kind: str, rules: HealthRules) -> AsyncIterator[Router]:
     yield router
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "cluster"])
 async def router(request: pytest.FixtureRequest) -> AsyncIterator[Router]:
     async with keeping(request.param, NO_PAUSE) as found:
         yield found

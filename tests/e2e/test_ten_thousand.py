@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from cli.probe import ask
+from kit.probe import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from cli.probe import ask
+from kit.probe import ask
 from tests.e2e.calls import chat_body
 
 if TYPE_CHECKING:

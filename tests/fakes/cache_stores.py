@@ -12,6 +12,7 @@ from services.cache.core.key import Question, derive, mark_of, scope_of, unpack
 from services.cache.store import Answer, Wanted
 from services.cache.store_memory import MemoryAnswerStore
 from services.cache.store_valkey import ValkeyAnswerStore
+from tests.fakes.valkey_cluster import empty_cluster
 from tests.fakes.valkey_server import PATIENT, shared_valkey
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ async def valkey_store(
 
 @asynccontextmanager
 async def stores(kind: str, *, claim_s: float = 120.0) -> AsyncIterator[Stores]:
-    """Open stores of a kind, `memory` or `valkey`, that keep the same answers."""
+    """Open stores of a kind, `memory`, `valkey` or `cluster`, that keep the same answers."""
     async with AsyncExitStack() as stack:
         if kind == "memory":
             memory = MemoryAnswerStore(max_bytes=10**6, claim_s=claim_s, clock=SystemClock())
             yield Stores(memory, memory)
             return
-        url = shared_valkey().new_url()
+        url = empty_cluster() if kind == "cluster" else shared_valkey().new_url()
         both = [await stack.enter_async_context(valkey_store(url, claim_s=claim_s)) for _ in range(2)]
         yield Stores(both[0], both[1])
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from deploy.envoy.binary import envoy_path
-from deploy.envoy.render import FrontDoor, render
+from deploy.envoy.render import FrontDoor, files, render
 from tests.fakes.ports import free_port
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -132,6 +132,18 @@ class RunningFrontDoor:
         return f"http://127.0.0.1:{self.front.http_port}"
 
     @property
+    def tls_url(self) -> str:
+        """Base URL of the port for TLS."""
+        assert self.front.public_tls is not None
+        return f"https://localhost:{self.front.public_tls.port}"
+
+    @property
+    def grpc_tls_address(self) -> str:
+        """Target of the port for gRPC with TLS."""
+        assert self.front.public_tls is not None
+        return f"localhost:{self.front.public_tls.grpc_port}"
+
+    @property
     def grpc_address(self) -> str:
         """Target of the gRPC port."""
         return f"127.0.0.1:{self.front.grpc_port}"
@@ -179,16 +191,18 @@ def describe(directory: Path, *, edges: int = 1, **changes: Any) -> FrontDoor:
         ledger=(f"unix:{directory}/ledger.sock",),
         providers=(f"unix:{directory}/providers.sock",),
         admin_socket=directory / "envoy-admin.sock",
+        run_dir=directory,
         access_log_path=str(directory / "access.log"),
         connect_retries=3,
     )
     return replace(front, **changes)
 
 
-async def launch(front: FrontDoor, directory: Path) -> asyncio.subprocess.Process:
-    """Start Envoy, without waiting for anything."""
+async def launch(front: FrontDoor, directory: Path, extra: str = "") -> asyncio.subprocess.Process:
+    """Start Envoy, without waiting for anything, with a piece of configuration of the test's own."""
     config = directory / "envoy.yaml"
-    config.write_text(render(front))
+    for path, text in {**files(front), config: render(front) + extra}.items():
+        path.write_text(text)
     options = ("--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
     flush = ("--file-flush-interval-msec", "50")
     log = (directory / "envoy.log").open("wb")
@@ -202,7 +216,13 @@ async def launch(front: FrontDoor, directory: Path) -> asyncio.subprocess.Proces
 
 @asynccontextmanager
 async def running_front_door(
-    directory: Path, *, edges: int = 1, handler: Handler = say_hello, services: bool = False, **changes: Any
+    directory: Path,
+    *,
+    edges: int = 1,
+    handler: Handler = say_hello,
+    services: bool = False,
+    extra: str = "",
+    **changes: Any,
 ) -> AsyncIterator[RunningFrontDoor]:
     """
     Run Envoy with backends behind it.
@@ -212,12 +232,15 @@ async def running_front_door(
         edges: How many edges there are.
         handler: What the edges answer with.
         services: Whether gRPC backends run too.
+        extra: A piece of configuration of the test's own.
         **changes: Fields of `FrontDoor` that differ from `describe`.
     """
     front = describe(directory, edges=edges, **changes)
     async with AsyncExitStack() as stack:
         backends = []
         for address in front.edge_http:
+            if not address.startswith("unix:"):
+                continue  # the test serves it
             edge = FakeEdge(Path(address.removeprefix("unix:")), handler)
             await edge.start()
             stack.push_async_callback(edge.stop)
@@ -226,7 +249,7 @@ async def running_front_door(
             targets = [(name, getattr(front, name)[0]) for name in SERVICES]
             for name, address in [("edge", front.edge_grpc[0]), *targets]:
                 await stack.enter_async_context(fake_grpc_service(name, address))
-        process = await launch(front, directory)
+        process = await launch(front, directory, extra)
         stack.push_async_callback(_end, process)
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         door = RunningFrontDoor(front, process, backends, session, directory / "access.log")

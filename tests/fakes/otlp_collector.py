@@ -84,16 +84,16 @@ def forest(spans: Sequence[CollectedSpan]) -> tuple[Node, ...]:
 
 
 class OtlpCollector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Listens on a loopback port of its own."""
+    """Listens on a loopback port of its own, or where it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, listen: str = "127.0.0.1:0") -> None:
         self._spans: list[CollectedSpan] = []
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4, thread_name_prefix="otlp"))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
             self, self._server
         )
-        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port(listen)}"
 
     def __enter__(self) -> Self:
         """Listen."""

@@ -34,6 +34,7 @@ from kit.rpc.server import RpcServer
 from kit.runtime_config import RuntimeConfig
 from kit.service import Binding, Runtime, Service
 from kit.telemetry.tracing import Tracing
+from kit.tls import TlsSource
 from services.edge.app import build
 from tests.fakes.ports import free_port
 
@@ -500,6 +501,7 @@ async def edge_between(
         metrics=prometheus_client.CollectorRegistry(),
         inline=inline,
         addresses={"providers": address, "providers-local": address},
+        tls=TlsSource(Path(settings["tls_dir"])) if "tls_dir" in settings else None,
     )
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, run_dir, ignore_errors=True)

@@ -16,17 +16,20 @@ import structlog
 from kit import moment
 from kit.audit import Actor
 from kit.clock import SystemClock
+from kit.config import ConfigError, load
 from kit.database import sqlite_file
 from services.auth.account_store_sql import SqlAccountStore
+from services.auth.config import AuthConfig
 from services.auth.core.authentication import authenticate
 from services.auth.core.first_token import FirstTokenError, Verdict
 from services.auth.core.token import Owner, Permission, digest, mint, token_id
-from services.auth.first_token import TokenFile, ensure_first_token
+from services.auth.first_token import GivenToken, TokenFile, ensure_first_token
 from services.auth.store_sql import open_store
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from kit.secret import Secret
     from services.auth.core.authentication import Authenticated
     from services.auth.store_sql import SqlTokenStore
 
@@ -287,3 +290,41 @@ async def test_starts_at_the_same_time_make_one_token(tmp_path: Path) -> None:
     assert [0] * 4 == codes
     assert 1 == await _count(tmp_path)
     assert (await _usable(tmp_path)).account_id == "acme"
+
+
+async def _start_given(data: Path, text: Secret) -> Verdict:
+    log = structlog.get_logger()
+    async with _store(data) as store:
+        return await ensure_first_token(store, GivenToken(text), account_id="acme", clock=CLOCK, log=log)
+
+
+async def test_a_token_that_the_operator_brings_is_taken_over(tmp_path: Path) -> None:
+    """By every process alike, and no file is written."""
+    text = mint().text
+
+    assert [Verdict.ADOPT, Verdict.READY] == [await _start_given(tmp_path, text) for _ in range(2)]
+    assert {"auth.db"} == _names(tmp_path)
+    (tmp_path / "token").write_text(text.reveal())
+    assert tuple(Permission) == (await _usable(tmp_path)).permissions
+
+
+async def test_another_token_is_added_to_the_one_before(tmp_path: Path) -> None:
+    """So that it can be changed without a moment in which none works; the old one is then revoked."""
+    assert [Verdict.ADOPT] * 2 == [await _start_given(tmp_path, mint().text) for _ in range(2)]
+    assert 2 == await _count(tmp_path)
+
+
+async def test_a_brought_token_with_a_changed_secret_is_refused(tmp_path: Path) -> None:
+    """The message says where it is from and holds nothing of it."""
+    text = mint()
+    await _start_given(tmp_path, text.text)
+    with pytest.raises(FirstTokenError, match="HEADRACE_AUTH_FIRST_TOKEN does not hold the token") as caught:
+        await _start_given(tmp_path, mint(name=text.id).text)
+    assert text.text.reveal()[16:] not in str(caught.value)
+
+
+def test_what_is_no_token_is_a_wrong_setting() -> None:
+    """It is not repeated: it may be another secret."""
+    with pytest.raises(ConfigError, match="HEADRACE_AUTH_FIRST_TOKEN must be a token of Headrace") as caught:
+        load(AuthConfig, {"HEADRACE_AUTH_FIRST_TOKEN": "canary"})
+    assert "canary" not in str(caught.value)

@@ -124,7 +124,7 @@ async def world(topology: str, caller: str = "edge", tracer: Any = None) -> Asyn
         inline.add("auth", found)
         server = RpcServer(found, max_message_bytes=1 << 20)
         await server.start([address])
-        await server.set_serving(serving=True)
+        server.set_serving(serving=True)
         runtime = Runtime(
             name=caller,
             env={},

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from kit.rpc.again import REPEATABLE
 from tests.repo.protos import rpcs
 from tests.repo.tree import python_files, text
 
@@ -26,3 +27,11 @@ def test_every_rpc_is_called(service: str, rpc: str) -> None:
     called = re.compile(rf"\.{rpc}(?:\.with_call)?\(")
 
     assert [] != [path for path, source in calls().items() if stub in source and called.search(source)]
+
+
+def test_what_is_called_again_exists() -> None:
+    """A misspelt path would never be called again; nor may one be that promises to do something once."""
+    known = {f"/{service}/{rpc}" for service, rpc in rpcs()}
+
+    assert set() == REPEATABLE - known - {"/grpc.health.v1.Health/Check"}
+    assert "/headrace.provider.v1.ProviderService/Invoke" not in REPEATABLE

@@ -11,13 +11,15 @@ import pytest
 
 from cli.backoff import Backoff
 from cli.config import CliConfig, problems, service_environment
-from cli.envoy import command, front_door, otlp
 from cli.printer import Printer, reason
 from cli.processes import StopStage, Topology, table
 from cli.ready import ProcessState, Readiness, connectable
 from cli.runlock import StartError, check_port, claim_sockets, hold, holder, sweep
 from cli.session import connect
 from cli.welcome import welcome
+from deploy.envoy.config import EnvoyConfig
+from deploy.envoy.epochs import Place
+from deploy.envoy.front import front_door, otlp
 from deploy.envoy.render import render
 from kit.config import load
 from kit.runtime_config import RuntimeConfig
@@ -33,7 +35,7 @@ ENV = {"HEADRACE_DATA_DIR": "/data", "HEADRACE_RUN_DIR": "/run/h", "PATH": "/bin
 def specs(topology: Topology, env: Mapping[str, str] = ENV) -> dict[str, ProcessSpec]:
     """Make the table, by name."""
     config, runtime = load(CliConfig, env), load(RuntimeConfig, env)
-    made = table(topology, config=config, runtime=runtime, env=env, envoy_argv=("envoy",))
+    made = table(topology, config=config, runtime=runtime, env=env)
     return {spec.name: spec for spec in made}
 
 
@@ -78,8 +80,8 @@ class TestSettings:
     def test_services_do_not_see_ours(self) -> None:
         """Settings that services would refuse do not reach them; theirs do."""
         env = {
-            "HEADRACE_PORT": "1",
-            "HEADRACE_ENVOY_LOG_LEVEL": "info",
+            "HEADRACE_WORKERS": "1",
+            "HEADRACE_TOKEN": "hr_x",
             "HEADRACE_LOG_LEVEL": "info",
             "X": "y",
         }
@@ -145,12 +147,12 @@ class TestTable:
 
     def test_environment(self) -> None:
         """Every process knows its name and where everything is, and finds the code from anywhere."""
-        found = specs(Topology(), {**ENV, "HEADRACE_PORT": "1234", "PYTHONPATH": "/mine"})
+        found = specs(Topology(), {**ENV, "HEADRACE_TOKEN": "hr_x", "PYTHONPATH": "/mine"})
 
         env = found["auth"].env
         assert (env["HEADRACE_PROCESS"], env["HEADRACE_DATA_DIR"]) == ("auth", "/data")
         assert env["HEADRACE_RUN_DIR"] == "/run/h"
-        assert "HEADRACE_PORT" not in env
+        assert "HEADRACE_TOKEN" not in env
         assert env["PYTHONPATH"].split(os.pathsep)[-1] == "/mine"
         assert (Path(env["PYTHONPATH"].split(os.pathsep)[0]) / "services").is_dir()
 
@@ -187,7 +189,8 @@ class TestEnvoy:
     def test_sockets_are_the_edges(self) -> None:
         """Envoy looks for each edge where that edge listens."""
         found = specs(Topology(workers=3))
-        front = front_door(load(CliConfig, ENV), load(RuntimeConfig, ENV), workers=3, env={})
+        told = found["envoy"].env
+        front = front_door(load(EnvoyConfig, told), load(RuntimeConfig, told), {})
 
         for index in range(3):
             env = found[f"edge-{index}"].env
@@ -202,18 +205,23 @@ class TestEnvoy:
     )
     def test_access_log(self, value: str, path: str | None) -> None:
         """The access log goes to standard output, to a file, or nowhere."""
-        config = load(CliConfig, {"HEADRACE_ENVOY_ACCESS_LOG": value})
-        front = front_door(config, load(RuntimeConfig, ENV), workers=1, env={})
+        config = load(EnvoyConfig, {"HEADRACE_ENVOY_ACCESS_LOG": value})
+        front = front_door(config, load(RuntimeConfig, ENV), {})
 
         assert front.access_log_path == path
 
-    def test_command(self) -> None:
-        """Nothing that installations on one machine share is used."""
-        argv = command(load(CliConfig, {"HEADRACE_ENVOY_CONCURRENCY": "3"}), Path("/c"))
+    def test_command(self, tmp_path: Path) -> None:
+        """Installations on one machine share nothing, and a later Envoy finds the one before it."""
+        env = {"HEADRACE_ENVOY_CONCURRENCY": "3", "HEADRACE_RUN_DIR": str(tmp_path), "HEADRACE_TOKEN": "x"}
+        place = Place(load(EnvoyConfig, env), load(RuntimeConfig, env), env, 1)
+        first = place.argv(0)
+        (tmp_path / "envoy.base-id").write_text("7")
+        second = place.argv(1)
 
-        assert "--disable-hot-restart" in argv
-        assert argv[argv.index("--concurrency") + 1] == "3"
-        assert Path(argv[0]).is_file()
+        assert Path(first[0]).is_file()
+        assert first[first.index("--concurrency") + 1] == "3"
+        assert ("--use-dynamic-base-id" in first, "--use-dynamic-base-id" in second) == (True, False)
+        assert [second[second.index(name) + 1] for name in ("--base-id", "--restart-epoch")] == ["7", "1"]
 
     @pytest.mark.parametrize(
         ("env", "endpoint", "percent"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kit.errors import GatewayError, Reason
+from services.edge import headers
 from services.edge.headers import read
 from tests.fakes.peers import TOKEN
 
@@ -96,3 +97,14 @@ def test_what_says_nothing_of_a_key_is_refused(name: str, value: str) -> None:
         read([(name.encode(), value.encode())])
 
     assert (Reason.INVALID_REQUEST, {"param": name}) == (raised.value.reason, raised.value.metadata)
+
+
+def test_long_names_are_not_remembered() -> None:
+    """Names come from clients, and what is remembered of them stays small; a long one is read as well."""
+    before = headers._known.cache_info().currsize
+    names = [b"X-%d-" % number + b"a" * 1000 for number in range(3)]
+
+    found = read([(name, b"1") for name in names])
+
+    assert [(name.decode().lower(), b"1") for name in names] == found.forwarded
+    assert before == headers._known.cache_info().currsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ FRONT = FrontDoor(
     ledger=("unix:/r/ledger.sock",),
     providers=("unix:/r/providers.sock",),
     admin_socket=Path("/r/envoy-admin.sock"),
+    run_dir=Path("/r"),
 )
 
 
@@ -101,3 +103,11 @@ def test_bad_collector(endpoint: str) -> None:
     """A collector's address that cannot be used is refused."""
     with pytest.raises((TemplateError, ValueError)):
         render(replace(FRONT, otlp=Otlp(endpoint=endpoint)))
+
+
+def test_a_slow_reader_is_given_time() -> None:
+    """The end of an answer, a MiB at most, gets as long as it takes at 4 KiB/s: the limit is on all of it."""
+    limits = re.findall(r"stream_flush_timeout: ([0-9]+)s", render(FRONT))
+
+    assert limits
+    assert all(int(limit) * 4096 >= 1 << 20 for limit in limits)

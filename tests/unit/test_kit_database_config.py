@@ -18,7 +18,8 @@ def test_without_a_setting_each_service_has_a_file() -> None:
     """Nothing has to be set up on one machine."""
     found = location(load(DatabaseConfig, {}), data_dir=Path("/data"), service="auth", synchronous="NORMAL")
 
-    assert SqliteFile(path=Path("/data/auth.db"), synchronous="NORMAL") == found
+    expected = SqliteFile(path=Path("/data/auth.db"), synchronous="NORMAL", migrate_wait_s=600)
+    assert expected == found
     assert "/data/auth.db" == found.shown
 
 

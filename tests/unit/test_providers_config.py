@@ -181,6 +181,7 @@ def test_providers_of_a_process(only: tuple[str, ...], process: str, expected: s
         ((), "providers-local", False),
         (("openai",), "providers", False),
         (("openai", "custom-mine"), "providers", True),
+        (("openai", "custom"), "providers-openai", True),
     ],
 )
 def test_process_of_a_provider_that_the_operator_added(
@@ -188,6 +189,25 @@ def test_process_of_a_provider_that_the_operator_added(
 ) -> None:
     """One that the operator added is served beside the others, and by whoever is told to."""
     assert expected == ("custom-mine" in served_slugs(ProvidersConfig(only=only), process, ("custom-mine",)))
+
+
+def test_process_of_all_that_the_operator_added() -> None:
+    """`custom` stands for those alone, also where there are none."""
+    only = ProvidersConfig(only=("custom",))
+
+    assert ("custom-mine",) == served_slugs(only, "providers", ("custom-mine",))
+    assert () == served_slugs(only, "providers")
+
+
+@pytest.mark.parametrize(
+    ("only", "process", "expected"),
+    [((), "headrace", False), ((), "providers-all", False), (("local",), "providers-local", True)],
+)
+def test_process_without_the_local_model(only: tuple[str, ...], process: str, *, expected: bool) -> None:
+    """An installation without the local model needs nothing of it, unless a process is told to serve it."""
+    found = served_slugs(ProvidersConfig(only=only), process, local_model=False)
+
+    assert expected == ("local" in found)
 
 
 def test_providers_that_do_not_exist() -> None:

@@ -2,9 +2,9 @@
 Decides what to do about the first token when auth starts.
 
 The token is in two places, a file for the operator and a row for us, and a process can be killed between
-the two. The file is written first, so a file without its row is completed, and a row without its file
-means that the operator took the file away. A token is made only where there never was one: what an
-operator revoked or moved does not come back by itself.
+the two. (A setting may take the place of the file.) The file is written first, so a file without its row is
+completed, and a row without its file means that the operator took the file away. A token is made only where
+there never was one: what an operator revoked or moved does not come back by itself.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["FirstTokenError", "Situation", "Verdict", "decide"]
 
 class FirstTokenError(OSError):
     """
-    The token file is not what it should be.
+    What the first token is read from is not what it should be.
 
     An `OSError`, whose text is one sentence for the operator, so that a start that fails with it says that.
     """
@@ -55,14 +55,16 @@ class Situation:
 
     Attributes:
         account_id: Account whose first token it is.
-        path: The file, for messages.
-        text: What the file holds. None: there is no file.
+        source: What the text is from, for messages: a file, or a setting.
+        remedy: What an operator does who wants to start without it.
+        text: What it holds. None: there is no file.
         row: The row for the id in that text.
         had_one: Whether this account ever had a first token, revoked or not.
     """
 
     account_id: str
-    path: str
+    source: str
+    remedy: str
     text: Secret | None
     row: StoredToken | None
     had_one: bool
@@ -80,7 +82,7 @@ def decide(situation: Situation) -> Verdict:
     text = situation.text.reveal()
     if token_id(text) is None:
         raise FirstTokenError(
-            f"The file {situation.path} does not hold a token of Headrace: move it away and start again."
+            f"{situation.source} does not hold a token of Headrace: {situation.remedy} and start again."
         )
     if situation.row is None:
         return Verdict.ADOPT
@@ -88,15 +90,15 @@ def decide(situation: Situation) -> Verdict:
     good = hmac.compare_digest(digest(text), situation.row.hash)
     if not good and token.updated_at == token.created_at:
         raise FirstTokenError(
-            f"The token in {situation.path} is not the one that was made as {token.id}: "
-            "restore the file, or move it away and start again."
+            f"{situation.source} does not hold the token that was made as {token.id}: "
+            f"restore it, or {situation.remedy} and start again."
         )
     owner = token.owner
     if owner.account_id != situation.account_id:
         whose = f"the account {owner.account_id!r}" if owner.account_id else f"the user {owner.user_id!r}"
         raise FirstTokenError(
-            f"The token in {situation.path} belongs to {whose}, "
-            f"but HEADRACE_ACCOUNT is {situation.account_id!r}: set that back, or move the file away."
+            f"{situation.source} holds a token that belongs to {whose}, "
+            f"but HEADRACE_ACCOUNT is {situation.account_id!r}: set that back, or {situation.remedy}."
         )
     if token.revoked_at is not None:
         return Verdict.REVOKED

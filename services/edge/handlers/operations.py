@@ -14,6 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kit.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grpc.aio import Channel
+
     from kit.service import Runtime
     from services.edge.headers import RequestHeaders
     from services.edge.pipeline.access import Access
@@ -32,19 +36,16 @@ class Operations:
     Args:
         runtime: What the process gives.
         access: Tells when the edge can first admit a request.
-        local_model: Whether the local model belongs to this installation.
+        processes: Channels to the providers processes that are not the shared one, by name.
     """
 
-    def __init__(self, runtime: Runtime, access: Access, *, local_model: bool) -> None:
+    def __init__(self, runtime: Runtime, access: Access, *, processes: Mapping[str, Channel]) -> None:
         self._runtime = runtime
         self._access = access
-        names = (*_SERVICES, "providers-local") if local_model else _SERVICES
         # A service of this same process is looked after by the process.
-        self._stubs = {
-            name: health_pb2_grpc.HealthStub(runtime.channel(name))
-            for name in names
-            if not runtime.inline.offers(name)
-        }
+        channels = {name: runtime.channel(name) for name in _SERVICES if not runtime.inline.offers(name)}
+        channels |= {name: each for name, each in processes.items() if not runtime.inline.offers(name)}
+        self._stubs = {name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()}
 
     async def healthz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
         """

@@ -25,6 +25,7 @@ from services.edge.pipeline.exchange import Exchange
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from kit.rpc.caller import CallerRule
     from services.edge.handlers.models import Models
     from services.edge.pipeline.exchange import HeaderList
     from services.edge.pipeline.pipeline import Pipeline
@@ -41,13 +42,11 @@ _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """Answers typed calls."""
 
-    def __init__(
-        self, pipeline: Pipeline, models: Models, *, account: str, trust_network: bool = False
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, models: Models, *, account: str, callers: CallerRule) -> None:
         self._pipeline = pipeline
         self._models = models
         self._account = account
-        self._trust_network = trust_network
+        self._callers = callers
 
     async def Chat(self, request: pb.ChatRequest, context: Any) -> pb.ChatResponse:
         """Answer a conversation."""
@@ -141,7 +140,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             or (not key.startswith(_NOT_HEADERS) and key not in ("content-type", "user-agent"))
         )
         headers.client_address = of_call(
-            context.peer(), headers.client_address, trust_network=self._trust_network
+            context.peer(), headers.client_address, trust_network=self._callers.forwarded(context)
         )
         return headers
 

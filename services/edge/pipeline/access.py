@@ -33,7 +33,7 @@ Principal = auth_service_pb2.Principal
 Plan = router_service_pb2.PlanResponse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each request; freezing would cost most of it
 class Admission:
     """
     A request that may go on.
@@ -156,15 +156,18 @@ class Access:
         Raises:
             GatewayError: UNAUTHENTICATED, or auth is away.
         """
+        # The digest, so that a dump of the cache's keys holds no token.
+        key = (account_id, hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
+        known = self._principals.fresh(key)
+        if known is not None:
+            return known
 
         async def fetch() -> Fetched[Principal]:
             request = auth_service_pb2.AuthenticateRequest(account_id=account_id, token=token)
             answer = await self._auth.Authenticate(request, timeout=self._timeout_s)
             return Fetched(answer.principal, answer.lifetime)
 
-        # The digest, so that a dump of the cache's keys holds no token.
-        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        return await self._principals.get((account_id, digest), fetch)
+        return await self._principals.get(key, fetch)
 
     async def require(
         self, account_id: str, token: str, permission: token_pb2.Permission.ValueType, *, address: str
@@ -214,6 +217,9 @@ class Access:
             caller.account_id, caller.gateway_id, caller.token_id, exchange.dialect, exchange.requested_model,
             exchange.provider,
         )  # fmt: skip
+        known = self._plans.fresh(key)
+        if known is not None and (known.steps or not known.needs):
+            return known
 
         async def ask(needs: Any) -> Fetched[Plan]:
             request = self._request(exchange, caller, needs, authenticated=authenticated)

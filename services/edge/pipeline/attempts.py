@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Attempts", "Call", "tell_broken", "told"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each request; freezing would cost most of it
 class Answer:
     """
     An answer.
@@ -55,7 +55,7 @@ class Answer:
     whole: Whole | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Call:
     """
     One request under way.

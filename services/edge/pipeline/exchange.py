@@ -55,7 +55,7 @@ class Upload(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Exchange:
     """
     What a client asked for.

@@ -32,25 +32,23 @@ def invocation(
         own_provider: Provider that the client's own keys are for: no other may see them.
     """
     settings, options = admission.plan.settings, exchange.options
-    request = provider_service_pb2.InvokeRequest(
-        caller=admission.caller,
-        provider=step.provider,
-        model=step.model,
-        client_dialect=exchange.dialect,
-        operation=exchange.operation,
-        body=exchange.body,
-        stream=exchange.streamed,
-        native=exchange.native,
-        strict_translation=exchange.strict(settings),
-    )
-    # In place: a list of messages made first takes several times as long.
-    if step.provider == own_provider:
-        for name, value in exchange.headers.forwarded:
-            request.headers.add(name=name, value=value)
-    else:
-        for name, value in exchange.headers.forwarded:
-            if name not in CREDENTIAL_HEADERS:
-                request.headers.add(name=name, value=value)
+    request = provider_service_pb2.InvokeRequest()
+    # Filled in place: building from keywords, or from a list of messages, takes twice the time and more.
+    request.caller.CopyFrom(admission.caller)
+    request.provider = provider = step.provider
+    request.model = step.model
+    request.client_dialect = exchange.dialect
+    request.operation = exchange.operation
+    request.body = exchange.body
+    request.stream = exchange.streamed
+    if exchange.native is not None:
+        request.native.CopyFrom(exchange.native)
+    request.strict_translation = exchange.strict(settings)
+    own, headers = provider == own_provider, request.headers
+    for name, value in exchange.headers.forwarded:
+        if own or name not in CREDENTIAL_HEADERS:
+            header = headers.add()
+            header.name, header.value = name, value
     if step.HasField("custom"):
         request.custom.CopyFrom(step.custom)
     if exchange.upload is not None and exchange.upload.length is not None:

@@ -8,6 +8,7 @@ HTTP and gRPC callers alike.
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +111,17 @@ class Pipeline:
         finally:
             self._running.discard(task)
 
+    @property
+    def running(self) -> int:
+        """Requests that run."""
+        return len(self._running)
+
     async def stop(self, grace_s: float) -> None:
         """Let running requests end within the grace; end the others so that their clients know."""
-        if tasks := self._running | self._sharing.tasks:
-            await asyncio.wait(tasks, timeout=max(0.0, grace_s - _TELLING_S))
+        until_s = time.monotonic() + grace_s - _TELLING_S
+        # Again and again: on connections that are open, requests come as long as their clients do not know.
+        while (tasks := self._running | self._sharing.tasks) and (left_s := until_s - time.monotonic()) > 0:
+            await asyncio.wait(tasks, timeout=left_s)
         self._stopping = True
         # Those who follow a call are told by it.
         for task in self._sharing.tasks:

@@ -5,6 +5,7 @@ Which process speaks for which provider.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
 
@@ -14,9 +15,9 @@ from kit.errors import GatewayError
 from kit.providers import LOCAL, SLUGS, operator_custom
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    import grpc.aio
+    from grpc.aio import Channel
 
     from headrace.common.v1 import caller_pb2
     from kit.service import Runtime
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["Providers"]
 
 _LIST_TIMEOUT_S = 5.0
+_HOST = re.compile(r"dns:///([a-z0-9][a-z0-9-]*)(?:\.[a-z0-9.-]+)?:[0-9]+")
 
 
 class Providers:
-    """The provider services, by the slug of the provider."""
+    """
+    The provider services, by the slug of the provider.
+
+    Attributes:
+        processes: Channels to all processes but the shared one, by name.
+    """
 
     def __init__(self, runtime: Runtime, *, local_model: bool) -> None:
         self._log = runtime.log("providers")
@@ -36,9 +43,13 @@ class Providers:
         self._slugs = tuple(slug for slug in known if local_model or slug != LOCAL)
         shared = provider_service_pb2_grpc.ProviderServiceStub(runtime.channel("providers"))
         self._shared = shared
-        channels = _own_channels(runtime, self._slugs)
+        names, self.processes = _own_channels(runtime, self._slugs)
+        stubs: dict[str, provider_service_pb2_grpc.ProviderServiceAsyncStub] = {
+            name: provider_service_pb2_grpc.ProviderServiceStub(channel)
+            for name, channel in self.processes.items()
+        }
         self._own: Mapping[str, provider_service_pb2_grpc.ProviderServiceAsyncStub] = {
-            slug: provider_service_pb2_grpc.ProviderServiceStub(channel) for slug, channel in channels.items()
+            slug: stubs[name] for slug, name in names.items()
         }
 
     def invoke(
@@ -137,13 +148,29 @@ async def _messages(
     yield provider_service_pb2.UploadRequest(last=True)
 
 
-def _own_channels(runtime: Runtime, slugs: tuple[str, ...]) -> dict[str, grpc.aio.Channel]:
-    """Give the channel of each provider that does not live at the shared process."""
-    own = {}
-    for slug in slugs:
-        address = runtime.env.get(f"HEADRACE_PROVIDER_{slug.upper().replace('-', '_')}_ADDRESS")
-        if address:
-            own[slug] = runtime.channel(f"providers-{slug}", address)
-        elif slug == LOCAL:
-            own[slug] = runtime.channel("providers-local")
-    return own
+def _own_addresses(env: Mapping[str, str], slugs: Sequence[str]) -> dict[str, str]:
+    """Return the address of each provider that the operator gave one of its own."""
+    found = {slug: env.get(f"HEADRACE_PROVIDER_{slug.upper().replace('-', '_')}_ADDRESS") for slug in slugs}
+    return {slug: address for slug, address in found.items() if address}
+
+
+def _own_channels(runtime: Runtime, slugs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Channel]]:
+    """Give the name of the process of each provider that does not live at the shared one, and its channel."""
+    addresses = _own_addresses(runtime.env, slugs)
+    shared = None if runtime.inline.offers("providers") else runtime.addresses.get("providers")
+    processes: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for slug, address in addresses.items():
+        if address != shared:
+            names[slug] = processes.setdefault(address, _process_at(address, slug))
+    channels = {name: runtime.channel(name, address) for address, name in processes.items()}
+    if LOCAL in slugs and LOCAL not in addresses:
+        names[LOCAL] = "providers-local"
+        channels[names[LOCAL]] = runtime.channel(names[LOCAL])
+    return names, channels
+
+
+def _process_at(address: str, slug: str) -> str:
+    """Name a process by its host, where that is a name, as several providers may live there."""
+    host = _HOST.fullmatch(address)
+    return host[1] if host else f"providers-{slug}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.common.v1 import caller_pb2, usage_pb2
+from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from kit.telemetry.tracing import current_trace_id
 from services.edge.pipeline.decision import passed
@@ -155,32 +155,34 @@ def custom_cost(exchange: Exchange) -> log_entry_pb2.CustomCost | None:
 
 
 def _entry(exchange: Exchange, progress: Progress) -> log_entry_pb2.LogEntry:
-    entry = log_entry_pb2.LogEntry(
-        id=progress.log_id,
-        caller=caller_pb2.Caller(
-            account_id=exchange.account_id,
-            gateway_id=exchange.gateway_id,
-            token_id=progress.token_id,
-            metadata=progress.metadata,
-        ),
-        provider=progress.provider,
-        requested_model=exchange.requested_model,
-        target_model=progress.target_model,
-        path=exchange.endpoint,
-        streamed=exchange.streamed,
-        event_id=progress.event_id,
-        trace_id=current_trace_id() or "",
-        user_agent=exchange.headers.user_agent,
-        request_content_type=exchange.headers.content_type,
-        request_size=len(exchange.body),
-    )
-    entry.create_time.seconds, entry.create_time.nanos = divmod(progress.started_ns, _NANO)
+    entry = log_entry_pb2.LogEntry()
+    # Filled in place: building from keywords takes twice the time.
+    entry.id = progress.log_id
+    caller = entry.caller
+    caller.account_id = exchange.account_id
+    caller.gateway_id = exchange.gateway_id
+    caller.token_id = progress.token_id
+    if progress.metadata:
+        caller.metadata.update(progress.metadata)
+    entry.provider = progress.provider
+    entry.requested_model = exchange.requested_model
+    entry.target_model = progress.target_model
+    entry.path = exchange.endpoint
+    entry.streamed = exchange.streamed
+    entry.event_id = progress.event_id
+    entry.trace_id = current_trace_id() or ""
+    entry.user_agent = exchange.headers.user_agent
+    entry.request_content_type = exchange.headers.content_type
+    entry.request_size = len(exchange.body)
+    created = entry.create_time
+    created.seconds, created.nanos = divmod(progress.started_ns, _NANO)
     return entry
 
 
 def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
     elapsed_ns = int((time.perf_counter() - progress.started_s) * _NANO)
-    entry.duration.seconds, entry.duration.nanos = divmod(elapsed_ns, _NANO)
+    duration = entry.duration
+    duration.seconds, duration.nanos = divmod(elapsed_ns, _NANO)
     entry.provider = progress.provider
     entry.target_model = progress.target_model
     entry.response_model = progress.served_model

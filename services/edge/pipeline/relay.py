@@ -19,6 +19,8 @@ from services.edge.splice.verdict import Spent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from google.protobuf.duration_pb2 import Duration
+
     from services.edge.pipeline.exchange import HeaderList, Progress, Sink
     from services.edge.splice.sent import Sent
 
@@ -41,6 +43,7 @@ _REASONS = {
 }
 
 _EVENT_STREAM = "text/event-stream"
+_NANO = 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,7 +175,7 @@ class Attempt:
             everything was sent but the end.
         """
         progress, note = self._progress, self.note
-        note.begin.FromNanoseconds(int((self._started_s - progress.started_s) * 1e9))
+        _fill(note.begin, self._started_s - progress.started_s)
         progress.attempts.append(note)
         try:
             async with aclosing(answers):  # type: ignore[type-var]  # a generator in both topologies
@@ -200,7 +203,7 @@ class Attempt:
         if part is None:
             raise GatewayError(Reason.UPSTREAM_CUT, "The provider service gave no answer.")
         head = part.head
-        note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
+        _fill(note.first_byte, time.perf_counter() - self._started_s)
         note.status = head.status
         if head.HasField("failure"):
             note.error_reason = class_name(head.failure)
@@ -339,11 +342,16 @@ class Attempt:
         return None
 
     def _took(self) -> None:
-        self.note.duration.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
+        _fill(self.note.duration, time.perf_counter() - self._started_s)
 
     def _truncated(self, error: GatewayError) -> None:
         self._progress.outcome = log_entry_pb2.OUTCOME_TRUNCATED
         self._progress.error_reason = error.reason
+
+
+def _fill(duration: Duration, seconds: float) -> None:
+    """Write a time that has passed. protobuf's own way looks at its bounds, for several times as long."""
+    duration.seconds, duration.nanos = divmod(int(seconds * 1e9), _NANO)
 
 
 def _header_list(head: provider_service_pb2.Head) -> HeaderList:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kit.errors import GatewayError, Reason
 from services.edge.spool.entry import without_payload
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from services.edge.spool.metrics import SpoolMetrics
 
 __all__ = ["Journal"]
+
+# Latest sealed files whose entries stay in memory. The ledger has them within moments as a rule, and reading
+# them back would take longer than all else here.
+_REMEMBERED: Final = 2
 
 
 class Journal:
@@ -214,6 +218,8 @@ class Journal:
             if not active.segment.final_count:
                 active.segment.since_s = self._clock.now_s()
             active.segment.final_count += 1
+            if active.segment.finals is not None:
+                active.segment.finals.append(entry)
         if active.segment.size >= self._config.segment_bytes:
             self._rotate()
 
@@ -228,6 +234,8 @@ class Journal:
             self._sealed.append(segment)
             self._sealed_bytes += segment.size
             self._active = None
+            if len(self._sealed) > _REMEMBERED:
+                self._sealed[-1 - _REMEMBERED].finals = None
 
     def _carry_over(self, segment: Segment) -> None:
         still_open = [log_id for log_id in segment.intents if log_id in self._open]

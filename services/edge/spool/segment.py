@@ -35,6 +35,7 @@ class Segment:
         since_s: When its oldest final record was written, seconds since 1970.
         size: Its length in bytes.
         final_count: Entries in it that are to be recorded; not counted for files of an earlier life.
+        finals: The entries themselves, while they are in memory as well. None: they are to be read.
         intents: Log ids whose intent stands in it.
         shipped: Whether the ledger has acknowledged its entries.
         unsynced_fd: Open descriptor, while the file is still to be forced to the medium.
@@ -46,6 +47,7 @@ class Segment:
     since_s: float
     size: int = 0
     final_count: int = 0
+    finals: list[bytes] | None = None
     intents: list[str] = field(default_factory=list)
     shipped: bool = False
     unsynced_fd: int | None = None
@@ -97,7 +99,7 @@ class ActiveSegment:
         path = directory / f"{number:012d}-{salt:08x}.seg"
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._write = write
-        self.segment = Segment(path=path, number=number, salt=salt, since_s=now_s)
+        self.segment = Segment(path=path, number=number, salt=salt, since_s=now_s, finals=[])
 
     def append(self, data: bytes) -> None:
         """

@@ -209,6 +209,8 @@ class Shipper:
         self._journal.acknowledge(waiting)
 
     async def _read(self, segment: Segment) -> list[bytes]:
+        if segment.finals is not None:
+            return segment.finals
         if segment.size <= _INLINE_BYTES:
             return self._finals(segment)
         return await asyncio.to_thread(self._finals, segment)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from services.providers.dialects.usage import UsageCounts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class Answer:
     """
     A whole answer, read or translated.

@@ -18,7 +18,7 @@ BYTES_PER_TOKEN = 4
 _MOST = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class UsageCounts:
     """
     What one answer used, in tokens.
@@ -52,10 +52,11 @@ class UsageCounts:
 
 def _count(source: Any, name: str) -> int | None:
     """Read one count; whatever is not a whole number of tokens is unknown."""
-    value = source.get(name) if isinstance(source, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not isinstance(source, dict):
         return None
-    return _bounded(value)
+    value = source.get(name)
+    # Not `isinstance`: true and false are whole numbers to Python.
+    return value if type(value) is int and 0 <= value <= _MOST else None
 
 
 def _bounded(value: int) -> int | None:

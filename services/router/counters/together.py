@@ -45,7 +45,7 @@ class Together:
         Run the script and return what it returns.
 
         Raises:
-            ValkeyError: It did not work, for this or for one that went together with it.
+            ValkeyError: It did not work, for this or for all that went together with it.
         """
         call = (keys, arguments)
         if self._under_way >= _MOST_AT_ONCE:
@@ -72,7 +72,7 @@ class Together:
         # Who gave up while waiting has asked nothing.
         asked = [(call, answer) for call, answer in some if not answer.done()]
         try:
-            found = await self._valkey.run_each(self._script, [call for call, _ in asked])
+            found = await self._valkey.run_apart(self._script, [call for call, _ in asked])
         except ValkeyError as error:
             for _, answer in asked:
                 if not answer.done():
@@ -83,7 +83,11 @@ class Together:
             raise
         else:
             for (_, answer), each in zip(asked, found, strict=True):
-                if not answer.done():
+                if answer.done():
+                    continue
+                if isinstance(each, ValkeyError):
+                    answer.set_exception(each)
+                else:
                     answer.set_result(each)
         finally:
             self._ended()

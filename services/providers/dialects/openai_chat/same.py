@@ -20,7 +20,7 @@ from services.providers.dialects.stream import StreamFailure
 from services.providers.dialects.usage import UsageCounts, read_openai_usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
 class PreparedRequest:
     """
     A request ready to be sent.

@@ -1,48 +1,55 @@
-"""How `headrace up` runs Envoy: what it is configured with, its command line, and how it drains."""
+"""What the settings of an installation mean for its front door."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cli.probe import ask
-from cli.processes import edge_sockets
-from deploy.envoy.binary import envoy_path
-from deploy.envoy.render import FrontDoor, Otlp, render
+from deploy.envoy.render import FrontDoor, Identity, Otlp, PublicTls
 from kit.telemetry.setup import exporter_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cli.config import CliConfig
+    from deploy.envoy.config import EnvoyConfig
     from kit.runtime_config import RuntimeConfig
 
-__all__ = ["command", "config_path", "drain", "front_door", "otlp", "write_config"]
+__all__ = ["front_door", "otlp"]
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _CERTIFICATES: Final = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
 _DEFAULT_COLLECTOR: Final = "http://localhost:4317"
 
 
-def front_door(
-    config: CliConfig, runtime: RuntimeConfig, *, workers: int, env: Mapping[str, str]
-) -> FrontDoor:
-    """Describe the front door of an installation on this machine."""
-    sockets = [edge_sockets(runtime, index) for index in range(workers)]
+def front_door(config: EnvoyConfig, runtime: RuntimeConfig, env: Mapping[str, str]) -> FrontDoor:
+    """
+    Describe the front door.
+
+    Args:
+        config: Where Envoy listens and how it runs.
+        runtime: Where the run directory and the services are.
+        env: The environment, for the standard variables of OpenTelemetry.
+
+    Raises:
+        ConfigError: The environment asks for a span exporter that there is not.
+    """
     log = config.envoy_access_log
     return FrontDoor(
         host=config.host,
         http_port=config.port,
         grpc_port=config.grpc_port,
-        edge_http=tuple(f"unix:{http}" for http, _ in sockets),
-        edge_grpc=tuple(f"unix:{grpc}" for _, grpc in sockets),
+        edge_http=config.envoy_edge_http or (f"unix:{runtime.socket('edge-0-http')}",),
+        edge_grpc=config.envoy_edge_grpc or (f"unix:{runtime.socket('edge-0-grpc')}",),
         auth=(runtime.target("auth"),),
         router=(runtime.target("router"),),
         cache=(runtime.target("cache"),),
         ledger=(runtime.target("ledger"),),
         providers=(runtime.target("providers"),),
         admin_socket=runtime.socket("envoy-admin"),
+        run_dir=runtime.run_dir,
+        public_tls=_public_tls(config),
+        identity=_identity(runtime),
+        metrics_listen=config.envoy_metrics_listen,
         access_log_path={"off": None, "stdout": "/dev/stdout"}.get(log, log),
         otlp=otlp(env),
         stream_idle_timeout_s=config.envoy_stream_idle_timeout_s,
@@ -50,6 +57,23 @@ def front_door(
         max_connections=config.envoy_max_connections,
         max_heap_bytes=config.envoy_max_heap_bytes,
     )
+
+
+def _public_tls(config: EnvoyConfig) -> PublicTls | None:
+    if config.envoy_tls_dir is None:
+        return None
+    return PublicTls(
+        directory=config.envoy_tls_dir.absolute(),
+        port=config.envoy_tls_port,
+        grpc_port=config.envoy_grpc_tls_port,
+        alt_svc_port=config.envoy_alt_svc_port or config.envoy_tls_port,
+    )
+
+
+def _identity(runtime: RuntimeConfig) -> Identity | None:
+    if runtime.tls_dir is None:
+        return None
+    return Identity(directory=runtime.tls_dir.absolute(), trust_domain=runtime.tls_trust_domain)
 
 
 def otlp(env: Mapping[str, str]) -> Otlp | None:
@@ -84,42 +108,3 @@ def _sampling_percent(env: Mapping[str, str]) -> float:
         return min(1.0, max(0.0, float(env.get("OTEL_TRACES_SAMPLER_ARG", "1")))) * 100
     except ValueError:
         return 100.0
-
-
-def config_path(runtime: RuntimeConfig) -> Path:
-    """Return where the configuration that is filled in goes."""
-    return runtime.run_dir / "envoy.yaml"
-
-
-def write_config(front: FrontDoor, path: Path) -> None:
-    """Write the configuration for Envoy to read."""
-    text = render(front)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def command(config: CliConfig, path: Path) -> tuple[str, ...]:
-    """Return Envoy's command line."""
-    return (
-        str(envoy_path()),
-        "--config-path",
-        str(path),
-        # A restart is a new start here; the shared memory that a hot one needs would tie installations
-        # on one machine together.
-        "--disable-hot-restart",
-        "--concurrency",
-        str(config.envoy_concurrency),
-        "--log-level",
-        config.envoy_log_level,
-        "--log-format",
-        "envoy [%l] %n: %v",
-        "--file-flush-interval-msec",
-        "1000",
-    )
-
-
-async def drain(admin_socket: Path) -> bool:
-    """Have Envoy refuse new connections while what runs goes on. Returns whether it heard."""
-    answer = await ask(admin_socket, "/drain_listeners", method="POST", timeout_s=0.5)
-    return answer.status == 200
