@@ -33,6 +33,7 @@ _EXCLUSIVE: Final = 0x200
 
 _IFLA_IFNAME: Final = 3
 _IFLA_MASTER: Final = 10
+_IFLA_ADDRESS: Final = 1
 _IFLA_LINKINFO: Final = 18
 _IFLA_NET_NS_FD: Final = 28
 _IFLA_INFO_KIND: Final = 1
@@ -111,7 +112,11 @@ class Wires:
     def bridge(self, name: str) -> None:
         """Make a bridge, switched on."""
         info = nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"))
-        self._netlink.request(_NEWLINK, CREATE | _EXCLUSIVE, _header() + text(_IFLA_IFNAME, name) + info)
+        # Its own, of those that anyone may choose: otherwise it takes the least of its ports' addresses,
+        # another one whenever a pod comes or goes, and who is plugged in loses its router for seconds.
+        own = attribute(_IFLA_ADDRESS, b"\x02" + os.urandom(5))
+        body = _header() + own + text(_IFLA_IFNAME, name) + info
+        self._netlink.request(_NEWLINK, CREATE | _EXCLUSIVE, body)
         self.up(name)
 
     def pair(self, name: str, bridge: str, network: int, inner: str = "eth0") -> None:
