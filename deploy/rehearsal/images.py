@@ -132,7 +132,7 @@ class Images:
 
     def __or__(self, other: Mapping[str, Image]) -> Images:
         """Return these with others before them."""
-        return Images({**other, **self._images})
+        return Images({**other, **{each: image for each, image in self._images.items() if each not in other}})
 
     def find(self, reference: str) -> Image:
         """
