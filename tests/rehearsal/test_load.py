@@ -102,6 +102,7 @@ async def run_to_its_end(*arguments: str) -> str:
     return printed.decode()
 
 
+@pytest.mark.whole
 async def test_the_books_are_right_after_a_load(valkey: Server, tmp_path: Path) -> None:
     """Streams and plain requests over HTTP and gRPC come whole, are logged once, and cost what they cost."""
     url = valkey.new_url().reveal()

@@ -27,7 +27,7 @@ SHORT = ("edge",)
 
 async def restart_in_turn(system: System, names: Iterable[str], figure: Figure) -> None:
     """Restart workloads one after the other under a load, and demand that nobody notices."""
-    load = await system.load(*EVERYTHING)
+    load = await system.load(*EVERYTHING, words=20)
     for name in names:
         began_s = time.time()
         await system.cluster.restart(name)
