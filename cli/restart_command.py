@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import typer
+
+from cli.rpc import fail, runtime_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,18 +29,13 @@ def restart_envoy() -> None:
     """
     from cli.runlock import holder
     from cli.up import RESTART_ENVOY
-    from kit.config import ConfigError, load
-    from kit.runtime_config import RuntimeConfig
 
-    try:
-        runtime = load(RuntimeConfig, os.environ)
-    except ConfigError as error:
-        _fail(str(error))
+    runtime = runtime_of(os.environ)
     socket = runtime.socket("envoy-admin")
     pid = holder(runtime.data_dir)
     before = asyncio.run(_epoch(socket))
     if not pid or before is None:
-        _fail(f"No Envoy runs under `headrace up` on {runtime.data_dir}.")
+        fail(f"No Envoy runs under `headrace up` on {runtime.data_dir}.")
     os.kill(pid, RESTART_ENVOY)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
@@ -48,15 +44,10 @@ def restart_envoy() -> None:
         if after is not None and after > before:
             typer.echo("A new Envoy takes requests; the old one finishes what it has.")
             return
-    _fail("The new Envoy did not come up; the output of `headrace up` says why.")
+    fail("The new Envoy did not come up; the output of `headrace up` says why.")
 
 
 async def _epoch(socket: Path) -> int | None:
     from deploy.envoy.admin import Admin
 
     return await Admin(socket).epoch()
-
-
-def _fail(text: str) -> NoReturn:
-    typer.echo(f"headrace: {text}", err=True)
-    sys.exit(1)

@@ -69,13 +69,9 @@ def _certificates(target: str, runtime: RuntimeConfig) -> TlsSource | None:
 
     if runtime.tls_dir is None or is_local(target):
         return None
-    from kit.tls import TlsSource
-    from kit.tls_files import TlsError
+    from kit.tls import source_of
 
-    try:
-        return TlsSource(runtime.tls_dir)
-    except TlsError as error:
-        raise ConfigError([f"HEADRACE_TLS_DIR: {error}"]) from error
+    return source_of(runtime.tls_dir)
 
 
 def _is_there(target: str) -> bool:

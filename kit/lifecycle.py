@@ -4,8 +4,7 @@ The life of a process, from its environment to its exit code; the same for every
 Settings are read and checked, then logs and telemetry set up, then `kit.process` builds and serves. A signal
 begins the stop: not ready, drain, stop serving, undo what was built, flush telemetry.
 
-Exit codes: 0 after a stop that was asked for, 1 after a failure, 2 when the settings are not usable, 130 when
-a second signal cut the stop short.
+Exit codes are those of `kit.ending`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -23,6 +21,7 @@ import uvloop
 
 from kit import logs
 from kit.config import ConfigError, load, masked
+from kit.ending import EXIT_FAILED, EXIT_HARD, EXIT_OK, SAME_WISH_S, refuse
 from kit.process import ServingProcess
 from kit.runtime_config import RuntimeConfig
 from kit.telemetry.setup import Telemetry
@@ -33,20 +32,12 @@ if TYPE_CHECKING:
 
     from kit.service import Build
 
-__all__ = ["EXIT_CONFIG", "EXIT_FAILED", "EXIT_HARD", "EXIT_OK", "refuse", "run"]
-
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 2
-EXIT_HARD: Final = 130
+__all__ = ["run"]
 
 # Beyond the grace, for undoing what was built and for flushing: with the default grace of 3.5 s the whole
 # stop stays below five.
 _FLUSH_S: Final = 0.5
 _AFTER_GRACE_S: Final = 1.2
-# A terminal signals every process of its group, and a supervisor passes the signal on: that is one wish to
-# stop, not two.
-_SAME_WISH_S: Final = 0.4
 
 
 def run(
@@ -72,14 +63,14 @@ def run(
         logs.configure(settings.process, level=settings.log_level, form=settings.log_format)
         telemetry = Telemetry(env, process=settings.process, shared=len(builds) > 1)
     except ConfigError as error:
-        return refuse(error)
+        return refuse(error.problems)
     log = logs.get(settings.process, "lifecycle")
     log.info("starting", version=VERSION, pid=os.getpid(), tracing=telemetry.enabled, settings=described)
     process = ServingProcess(builds, env, settings=settings, telemetry=telemetry, aliases=aliases or {})
     try:
         return uvloop.run(_Life(process, settings, telemetry, log).live())
     except ConfigError as error:
-        return refuse(error)
+        return refuse(error.problems)
     except OSError as error:
         log.error("cannot serve", reason=str(error))  # noqa: TRY400 - the reason is for operators, not a trace
         return EXIT_FAILED
@@ -108,13 +99,6 @@ def _read_settings(
     if problems or settings is None:
         raise ConfigError(problems)
     return settings, described
-
-
-def refuse(error: ConfigError) -> int:
-    """Tell the operator what is wrong with the settings, and return the exit code for it."""
-    for problem in error.problems:
-        print(f"headrace: {problem}", file=sys.stderr)  # noqa: T201 - logs are not set up, and this is for people
-    return EXIT_CONFIG
 
 
 class _Life:
@@ -173,7 +157,7 @@ class _Life:
             self._stop.set()
             if self._starting is not None:
                 self._starting.cancel()
-        elif now_s - self._asked_s > _SAME_WISH_S:
+        elif now_s - self._asked_s > SAME_WISH_S:
             self._log.warning("stopping at once", signal=number.name)
             self._leave(EXIT_HARD)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kit import logs, rundir
 from kit.admin import AdminServer, Readiness
-from kit.config import ConfigError
 from kit.rpc.caller import CallerRule, parse_grants
 from kit.rpc.credentials import is_local
 from kit.rpc.endpoint import endpoints
@@ -127,13 +126,9 @@ class ServingProcess:
     def _open_tls(self, stack: AsyncExitStack) -> None:
         if self._settings.tls_dir is None:
             return
-        from kit.tls import TlsSource
-        from kit.tls_files import TlsError
+        from kit.tls import source_of
 
-        try:
-            self._tls = TlsSource(self._settings.tls_dir, log=logs.get(self._settings.process, "tls"))
-        except TlsError as error:
-            raise ConfigError([f"HEADRACE_TLS_DIR: {error}"]) from error
+        self._tls = source_of(self._settings.tls_dir, log=logs.get(self._settings.process, "tls"))
         self._tls.measure(self._registry)
         task = asyncio.create_task(self._tls.watch(), name="certificates")
         stack.callback(task.cancel)

@@ -16,6 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from kit import tls_files
+from kit.config import ConfigError
 from kit.telemetry import names
 from kit.tls_files import TlsError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from kit.tls_files import TlsFiles
 
-__all__ = ["TlsSource", "server_context"]
+__all__ = ["TlsSource", "server_context", "source_of"]
 
 _POLL_S: Final = 1.0
 
@@ -133,6 +134,23 @@ class TlsSource:
             self._log.warning(
                 "ca.crt does not hold the authority of tls.crt; peers that trust it will refuse"
             )
+
+
+def source_of(directory: Path, *, log: Any = None) -> TlsSource:
+    """
+    Return the certificates that `HEADRACE_TLS_DIR` names.
+
+    Args:
+        directory: What it is set to.
+        log: Where changes are told; None: nowhere.
+
+    Raises:
+        ConfigError: They cannot be used.
+    """
+    try:
+        return TlsSource(directory, log=log)
+    except TlsError as error:
+        raise ConfigError([f"HEADRACE_TLS_DIR: {error}"]) from error
 
 
 def server_context(source: TlsSource) -> ssl.SSLContext:

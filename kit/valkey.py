@@ -11,7 +11,7 @@ place. What is asked for in one round trip is one for each server that has part 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from kit.valkey_config import target_of
 from kit.valkey_node import Argument, Node, Pause, Trouble, ValkeyError, theirs
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kit.valkey_node import Command, Servers
 
 __all__ = ["Argument", "Script", "Trouble", "Valkey", "ValkeyError"]
+
+# What servers say while another one takes over from them, or from one that they need.
+_TAKING_OVER: Final = ("CLUSTERDOWN ", "MASTERDOWN ", "NOREPLICAS ", "READONLY ", "TRYAGAIN ")
 
 
 class Script:
@@ -78,13 +81,7 @@ class Valkey:
         Raises:
             ValkeyError: One did not work; others may have.
         """
-        answers = await self._exchange([tuple(command) for command in commands], timeout_s)
-        for answer in answers:
-            if isinstance(answer, ValkeyError):
-                raise answer
-            if isinstance(answer, theirs().ValkeyError):
-                raise _ours(answer)
-        return answers
+        return _all_good(_told(await self._exchange([tuple(command) for command in commands], timeout_s)))
 
     async def run(
         self,
@@ -115,11 +112,7 @@ class Valkey:
         Raises:
             ValkeyError: One did not work; others may have.
         """
-        answers = await self.run_apart(script, calls, timeout_s=timeout_s)
-        for answer in answers:
-            if isinstance(answer, ValkeyError):
-                raise answer
-        return answers
+        return _all_good(await self.run_apart(script, calls, timeout_s=timeout_s))
 
     async def run_apart(
         self,
@@ -142,7 +135,7 @@ class Valkey:
             again = await self._scripts("EVAL", script.text, [calls[place] for place in forgotten], timeout_s)
             for place, answer in zip(forgotten, again, strict=True):
                 answers[place] = answer
-        return [_ours(answer) if isinstance(answer, theirs().ValkeyError) else answer for answer in answers]
+        return _told(answers)
 
     async def check(self) -> None:
         """
@@ -188,6 +181,27 @@ def _servers(url: Secret, settings: ValkeyConfig, clock: Clock) -> Servers:
             return Node(url, settings, pause=Pause(clock))
 
 
+def _told(answers: list[Any]) -> list[Any]:
+    """Put our errors in the place of the library's."""
+    return [_ours(answer) if isinstance(answer, theirs().ValkeyError) else answer for answer in answers]
+
+
+def _all_good(answers: list[Any]) -> list[Any]:
+    """Return them, or raise the first error among them."""
+    for answer in answers:
+        if isinstance(answer, ValkeyError):
+            raise answer
+    return answers
+
+
 def _ours(error: Any) -> ValkeyError:
-    full = isinstance(error, theirs().OutOfMemoryError) or str(error).startswith("OOM ")
-    return ValkeyError(Trouble.FULL if full else Trouble.ERROR, str(error)[:200])
+    return ValkeyError(_trouble_of(error), str(error)[:200])
+
+
+def _trouble_of(error: Any) -> Trouble:
+    text = str(error)
+    if isinstance(error, theirs().OutOfMemoryError) or text.startswith("OOM "):
+        return Trouble.FULL
+    if isinstance(error, theirs().ReadOnlyError) or text.startswith(_TAKING_OVER):
+        return Trouble.AWAY
+    return Trouble.ERROR

@@ -12,6 +12,7 @@ import asyncio
 from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any, Final
 
+from kit.valkey_config import joined
 from kit.valkey_node import Node, Pause, Trouble, ValkeyError, theirs
 
 if TYPE_CHECKING:
@@ -199,8 +200,7 @@ class Cluster:
         owners = list(self._owners) or [told_by] * _SLOTS
         for first, last, primary, *_ in ranges:
             name = (primary[0] or b"").decode() or host.strip("[]")
-            address = f"[{name}]:{primary[1]}" if ":" in name else f"{name}:{primary[1]}"
-            owners[first : last + 1] = [address] * (last + 1 - first)
+            owners[first : last + 1] = [joined(name, primary[1])] * (last + 1 - first)
         self._owners = owners
         needed = {*owners, *self._target.addresses}
         for address in [address for address in self._nodes if address not in needed]:

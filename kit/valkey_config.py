@@ -13,7 +13,7 @@ from kit.secret import Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Target", "ValkeyConfig", "check_valkey_url", "connection_of", "target_of"]
+__all__ = ["Target", "ValkeyConfig", "check_valkey_url", "connection_of", "joined", "target_of"]
 
 _SCHEMES: Final = ("valkey", "valkeys", "redis", "rediss", "unix")
 _CLUSTER: Final = "cluster"
@@ -99,6 +99,11 @@ def target_of(url: Secret) -> Target:
         database=f"/{database}" if database else "",
         **found,
     )
+
+
+def joined(host: str, port: str | int) -> str:
+    """Return `host:port`, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _addresses(hosts: str, port: int) -> tuple[str, ...]:

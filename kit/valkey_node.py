@@ -32,15 +32,15 @@ Argument = str | bytes | int | float
 Command = tuple[Argument, ...]
 
 _FAILURES_TO_PAUSE: Final = 3
-_FIRST_PAUSE_S: Final = 0.25
-_LONGEST_PAUSE_S: Final = 5.0
+# Short, since there are requests that wait for it to come back.
+_PAUSE_S: Final = 0.25
 
 
 class Trouble(StrEnum):
     """What is wrong."""
 
     AWAY = "away"
-    """No connection, or one that broke."""
+    """No connection, or one that broke, or to one from which another one is taking over."""
     SLOW = "slow"
     """No answer in time."""
     FULL = "full"
@@ -80,7 +80,7 @@ class Servers(Protocol):
 
 
 class Pause:
-    """Keeps everybody from a server that does not answer, for a while that grows; lets one try after it."""
+    """Keeps everybody from a server that does not answer, for a while; lets one try after it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -88,9 +88,14 @@ class Pause:
         self._until_s = 0.0
         self._trying = False
 
+    @property
+    def on(self) -> bool:
+        """Whether nobody is let through at the moment but who tries."""
+        return self._failures >= _FAILURES_TO_PAUSE
+
     def enter(self) -> None:
         """Go on, or raise."""
-        if self._failures < _FAILURES_TO_PAUSE:
+        if not self.on:
             return
         if self._trying or self._clock.monotonic_s() < self._until_s:
             raise ValkeyError(Trouble.PAUSED, "not asked, as it did not answer a moment ago")
@@ -103,10 +108,9 @@ class Pause:
 
     def failed(self) -> None:
         """Note that there was none."""
-        self._failures = min(self._failures + 1, _FAILURES_TO_PAUSE + 16)
+        self._failures += 1
         self._trying = False
-        growth = max(0, self._failures - _FAILURES_TO_PAUSE)
-        self._until_s = self._clock.monotonic_s() + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**growth)
+        self._until_s = self._clock.monotonic_s() + _PAUSE_S
 
     def unknown(self) -> None:
         """Note that whoever asked went away."""
@@ -143,10 +147,10 @@ class Node:
             async with asyncio.timeout(timeout_s), self._turns:
                 answers = await self._with_connection(commands)
         except TimeoutError:
-            self._pause.failed()
+            await self._failed()
             raise ValkeyError(Trouble.SLOW, "no answer in time") from None
         except (theirs().ConnectionError, theirs().TimeoutError, OSError) as error:
-            self._pause.failed()
+            await self._failed()
             raise ValkeyError(Trouble.AWAY, f"no connection ({type(error).__name__})") from None
         except BaseException:
             self._pause.unknown()
@@ -157,6 +161,16 @@ class Node:
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
+        await self._drop_idle()
+
+    async def _failed(self) -> None:
+        self._pause.failed()
+        if self._pause.on:
+            # The server may have gone without a word: connections from before would fail one after another
+            # when it is back.
+            await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
         while self._idle:
             await self._idle.pop().disconnect(nowait=True)
 

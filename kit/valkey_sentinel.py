@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from kit.valkey_config import joined
 from kit.valkey_node import Node, Pause, Trouble, ValkeyError, theirs
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ class Sentinels:
         self._settings = settings
         self._clock = clock
         self._pause = Pause(clock)
-        self._address = ""
         self._sentinels = [
             Node(target.sentinel(address), settings, pause=Pause(clock)) for address in target.addresses
         ]
@@ -86,10 +86,8 @@ class Sentinels:
             except ValkeyError:
                 continue
             if isinstance(found, list) and len(found) == 2:
-                host, port = (part.decode() for part in found)
-                if ":" in host:
-                    host = f"[{host}]"
-                self._primary = Node(self._target.server(f"{host}:{port}"), self._settings, pause=self._pause)
+                address = joined(*(part.decode() for part in found))
+                self._primary = Node(self._target.server(address), self._settings, pause=self._pause)
                 # Whoever answered is asked first the next time.
                 self._sentinels.remove(sentinel)
                 self._sentinels.insert(0, sentinel)

@@ -17,8 +17,8 @@ from kit.database import SqliteFile, connect_database, location
 from kit.database_config import DatabaseConfig
 from kit.database_errors import DatabaseUnusableError
 from kit.database_migrate import look, upgrade
+from kit.ending import EXIT_FAILED, EXIT_HARD, EXIT_OK, refuse
 from kit.errors import GatewayError
-from kit.lifecycle import EXIT_FAILED, EXIT_HARD, EXIT_OK, refuse
 from kit.runtime_config import RuntimeConfig
 from kit.version import VERSION
 from services.settings import DATABASE_SERVICES, unknown_settings
@@ -46,7 +46,7 @@ def run(env: Mapping[str, str]) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         asyncio.run(migrate_all(env, log.info, log=log))
     except ConfigError as error:
-        return refuse(error)
+        return refuse(error.problems)
     except (DatabaseUnusableError, GatewayError, OSError) as error:
         logs.get(_MIGRATE, _MIGRATE).error("cannot migrate", reason=str(error))
         return EXIT_FAILED

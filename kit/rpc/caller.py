@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["CALLER_KEY", "ENVOY", "EXTERNAL", "NETWORK", "CallerRule", "Grant", "identity", "parse_grants"]
+__all__ = [
+    "CALLER_KEY",
+    "ENVOY",
+    "EXTERNAL",
+    "NETWORK",
+    "CallerRule",
+    "Grant",
+    "admits",
+    "identity",
+    "parse_grants",
+]
 
 # Metadata that names the calling service. Trusted as far as the connection is: our own sockets are in a
 # directory that only we can enter, and Envoy overwrites it on what comes from outside.

@@ -21,6 +21,7 @@ from kit.rpc.again import RepeatingChannel
 from kit.rpc.caller import CALLER_KEY
 from kit.rpc.credentials import channel_credentials, is_local
 from kit.rpc.rotating import RotatingChannel
+from kit.rpc.wrapping import WrappingChannel
 from kit.telemetry import names
 from kit.telemetry.tracing import propagation_headers
 
@@ -46,7 +47,7 @@ def channel_options(
     *,
     keepalive_s: float = KEEPALIVE_S,
     keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
-) -> list[tuple[str, int]]:
+) -> dict[str, int]:
     """
     Give the gRPC options that servers and clients share.
 
@@ -57,28 +58,28 @@ def channel_options(
     """
     keepalive_ms = int(keepalive_s * 1000)
     timeout_ms = int(keepalive_timeout_s * 1000)
-    return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+    return {
+        "grpc.max_receive_message_length": max_message_bytes,
+        "grpc.max_send_message_length": max_message_bytes,
         # A service that was killed is back within a second or two; do not sit out gRPC's default of up to
         # two minutes.
-        ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
-        ("grpc.max_reconnect_backoff_ms", 500),
+        "grpc.initial_reconnect_backoff_ms": 50,
+        "grpc.min_reconnect_backoff_ms": 50,
+        "grpc.max_reconnect_backoff_ms": 500,
         # No proxy stands between services, whatever the environment says for upstream calls.
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.keepalive_time_ms", keepalive_ms),
-        ("grpc.keepalive_timeout_ms", timeout_ms),
+        "grpc.enable_http_proxy": 0,
+        "grpc.keepalive_time_ms": keepalive_ms,
+        "grpc.keepalive_timeout_ms": timeout_ms,
         # What ends the connection when a ping has no answer is this one, a minute unless set.
-        ("grpc.http2.ping_timeout_ms", timeout_ms),
+        "grpc.http2.ping_timeout_ms": timeout_ms,
         # Between calls too: the next one shall not be the one to find out.
-        ("grpc.keepalive_permit_without_calls", 1),
+        "grpc.keepalive_permit_without_calls": 1,
         # gRPC stops pinging after two pings without data; a `Watch` stream may have none for days.
-        ("grpc.http2.max_pings_without_data", 0),
+        "grpc.http2.max_pings_without_data": 0,
         # A server takes pings more than once in five minutes for an attack, and ends the connection. Far
         # below what our clients do, so that neither one that is a little early nor a later one is punished.
-        ("grpc.http2.min_ping_interval_without_data_ms", min(1000, keepalive_ms // 2)),
-    ]
+        "grpc.http2.min_ping_interval_without_data_ms": min(1000, keepalive_ms // 2),
+    }
 
 
 def connect(
@@ -105,22 +106,23 @@ def connect(
         keepalive_timeout_s: How long it may take to answer before the connection is closed, in seconds.
         tls: Certificates for a target on another host; None: there is no TLS.
     """
-    given: dict[str, Any] = dict(
-        channel_options(max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s)
+    local = is_local(target)
+    given: dict[str, Any] = channel_options(
+        max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
     )
-    if not is_local(target):
+    if not local:
         given |= network.client_options(service)
     options = list(given.items())
 
     def secure(files: TlsFiles) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(target, channel_credentials(files), options=options)
 
-    channel: grpc.aio.Channel | RotatingChannel | RepeatingChannel
-    if tls is None or is_local(target):
+    channel: grpc.aio.Channel | WrappingChannel
+    if tls is None or local:
         channel = grpc.aio.insecure_channel(target, options=options)
     else:
         channel = RotatingChannel(secure, tls, service=service, caller=caller)
-    if not is_local(target):
+    if not local:
         channel = RepeatingChannel(channel)
     return _RemoteChannel(channel, service=service, caller=caller, tracing=tracing)
 
@@ -148,31 +150,14 @@ class DelegatingChannel(grpc.aio.Channel):
         """Return at once: the channel is always ready."""
 
 
-class _RemoteChannel(DelegatingChannel):
+class _RemoteChannel(WrappingChannel, DelegatingChannel):
     def __init__(
-        self,
-        channel: grpc.aio.Channel | RotatingChannel | RepeatingChannel,
-        *,
-        service: str,
-        caller: str,
-        tracing: Tracing,
+        self, channel: grpc.aio.Channel | WrappingChannel, *, service: str, caller: str, tracing: Tracing
     ) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._service = service
         self._own = ((CALLER_KEY, caller),)
         self._tracing = tracing
-
-    async def close(self, grace: float | None = None) -> None:
-        await self._channel.close(grace)
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's signature
-        return self._channel.get_state(try_to_connect)
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        await self._channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        await self._channel.channel_ready()
 
     # Stubs call these four with gRPC's own signatures; what they return is called with (request, timeout=…,
     # metadata=…) and is awaited or iterated, which is all that callers rely on.

@@ -161,7 +161,7 @@ class _Guard:
 
     def _check(self, metadata: Mapping[str, str], context: Any) -> None:
         caller = self._callers.caller(metadata, context)
-        if caller not in self._allowed and not admits(self._allowed, caller):
+        if not admits(self._allowed, caller):
             raise GatewayError(
                 Reason.CALLER_NOT_ALLOWED,
                 f"{caller or 'This caller'} may not call {self._name}.",

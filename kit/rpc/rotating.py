@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from kit import logs
+from kit.rpc.wrapping import WrappingChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,9 @@ _WORKING: Final = (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.CONN
 _RETIRED_S: Final = 3600.0
 
 
-class RotatingChannel:
+class RotatingChannel(WrappingChannel):
     """
-    The parts of `grpc.aio.Channel` that `kit.rpc.client` uses, for the newest certificates.
+    A channel with the newest certificates.
 
     Args:
         open_channel: Opens a channel with a set of certificates.
@@ -59,10 +60,10 @@ class RotatingChannel:
         self._retired_s = retired_s
         self._log: Any = logs.get(caller, "rpc")
         self._files = source.files
-        self._channel = open_channel(self._files)
+        super().__init__(open_channel(self._files))
         self._methods: list[_Method] = []
         self._renewing: asyncio.Task[None] | None = None
-        self._retired: dict[grpc.aio.Channel, asyncio.Task[None]] = {}
+        self._retired: dict[grpc.aio.Channel | WrappingChannel, asyncio.Task[None]] = {}
         self._unsubscribe = source.subscribe(self._changed)
 
     @property
@@ -82,36 +83,24 @@ class RotatingChannel:
             await channel.close(grace)
         self._retired.clear()
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002  # gRPC's signature
-        """Say how the newest channel is."""
-        return self._channel.get_state(try_to_connect)
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait for the newest channel."""
-        await self._channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """Wait until the newest channel is connected."""
-        await self._channel.channel_ready()
-
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Give what calls an RPC, on the channel that is the newest at each call."""
-        return self._method("unary_unary", args, kwargs)
+        return self._method(lambda channel: channel.unary_unary(method, *args, **kwargs))
 
-    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Likewise."""
-        return self._method("unary_stream", args, kwargs)
+        return self._method(lambda channel: channel.unary_stream(method, *args, **kwargs))
 
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Likewise."""
-        return self._method("stream_unary", args, kwargs)
+        return self._method(lambda channel: channel.stream_unary(method, *args, **kwargs))
 
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Likewise."""
-        return self._method("stream_stream", args, kwargs)
+        return self._method(lambda channel: channel.stream_stream(method, *args, **kwargs))
 
-    def _method(self, kind: str, args: Any, kwargs: Any) -> Any:
-        method = _Method(lambda channel: getattr(channel, kind)(*args, **kwargs), self._channel)
+    def _method(self, of: Callable[[grpc.aio.Channel | WrappingChannel], Any]) -> _Method:
+        method = _Method(of, self._channel)
         self._methods.append(method)
         return method
 
@@ -153,7 +142,7 @@ class RotatingChannel:
         finally:
             ready.cancel()
 
-    async def _retire(self, channel: grpc.aio.Channel) -> None:
+    async def _retire(self, channel: grpc.aio.Channel | WrappingChannel) -> None:
         await channel.close(self._retired_s)
         self._retired.pop(channel, None)
 
@@ -163,11 +152,15 @@ class _Method:
 
     __slots__ = ("_call", "_of")
 
-    def __init__(self, of: Callable[[grpc.aio.Channel], Any], channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self,
+        of: Callable[[grpc.aio.Channel | WrappingChannel], Any],
+        channel: grpc.aio.Channel | WrappingChannel,
+    ) -> None:
         self._of = of
         self.use(channel)
 
-    def use(self, channel: grpc.aio.Channel) -> None:
+    def use(self, channel: grpc.aio.Channel | WrappingChannel) -> None:
         self._call = self._of(channel)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

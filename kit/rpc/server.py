@@ -50,10 +50,8 @@ class RpcServer:
         keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
         max_age_s: float | None = None,
     ) -> None:
-        options: dict[str, Any] = dict(
-            channel_options(
-                max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
-            )
+        options: dict[str, Any] = channel_options(
+            max_message_bytes, keepalive_s=keepalive_s, keepalive_timeout_s=keepalive_timeout_s
         )
         if max_age_s is not None:
             options |= network.server_options(max_age_s=max_age_s)

@@ -67,11 +67,8 @@ def encode(error: GatewayError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, 
 
 def reason_of(error: grpc.aio.AioRpcError) -> Reason | None:
     """Return the reason that a peer gave for a failure; None when it is gRPC's own word."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
-            found = _decode_details(value)
-            return None if found is None else found.reason
-    return None
+    found = _told(error)
+    return None if found is None else found.reason
 
 
 def decode(error: grpc.aio.AioRpcError, *, service: str) -> GatewayError:
@@ -81,12 +78,15 @@ def decode(error: grpc.aio.AioRpcError, *, service: str) -> GatewayError:
     A status without our details comes from gRPC itself: the peer is gone, the time is over, the call was
     cancelled. Its text is for logs alone and does not become the message.
     """
+    return _told(error) or _from_bare_code(error.code(), service)
+
+
+def _told(error: grpc.aio.AioRpcError) -> GatewayError | None:
+    """Return the error that the peer told; None when it told none."""
     for key, value in error.trailing_metadata() or ():
         if key == _DETAILS_KEY and isinstance(value, bytes):
-            found = _decode_details(value)
-            if found is not None:
-                return found
-    return _from_bare_code(error.code(), service)
+            return _decode_details(value)
+    return None
 
 
 def _pack(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

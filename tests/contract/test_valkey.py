@@ -155,6 +155,20 @@ async def test_a_full_server_says_so(own: Server) -> None:
     await valkey.close()
 
 
+async def test_a_server_that_another_one_takes_over_from_is_away(own: Server) -> None:
+    """It takes no writes any more, in a while the other one will; what only reads goes on."""
+    valkey = Valkey(own.new_url(), PATIENT, clock=SystemClock())
+    await valkey.execute("SET", "a", "x")
+    await valkey.execute("REPLICAOF", "127.0.0.1", "1")
+
+    assert Trouble.AWAY is await _trouble(valkey, "SET", "a", "y")
+    with pytest.raises(ValkeyError) as in_script:
+        await valkey.run(COUNT, ["n"], [1])
+    assert Trouble.AWAY is in_script.value.trouble
+    assert b"x" == await valkey.execute("GET", "a")
+    await valkey.close()
+
+
 async def test_a_password_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     """Neither where it is right nor where it is wrong."""
     server = Server("--requirepass", "canary-word")
