@@ -6,12 +6,14 @@ Commands import what they need when they are called, so that `--help` and `versi
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.main import get_command_name
 
 from cli import (
     account_command,
@@ -30,6 +32,9 @@ from cli import (
     vault_command,
 )
 from cli.telling import TellingGroup
+
+if TYPE_CHECKING:
+    from typer.models import CommandInfo
 
 app = typer.Typer(
     name="headrace",
@@ -135,7 +140,25 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="headrace")
+    _without_others(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="headrace")
+
+
+def _without_others(name: str) -> typer.Typer:
+    """Leave out what was not asked for: Typer builds every command, a fifth of the time that one takes."""
+    groups = [group for group in app.registered_groups if group.name == name]
+    commands = [command for command in app.registered_commands if name == _name(command)]
+    if not groups and not commands:
+        return app
+    least = copy.copy(app)
+    least.registered_groups = groups
+    # A command all by itself would take its name for an argument.
+    least.registered_commands = [*commands, app.registered_commands[-1]] if commands else []
+    return least
+
+
+def _name(command: CommandInfo) -> str:
+    assert command.callback is not None
+    return command.name or get_command_name(command.callback.__name__)
 
 
 if __name__ == "__main__":

@@ -220,7 +220,13 @@ async def connect_database(location: Location, *, name: str, log: Any) -> AsyncI
 
 @asynccontextmanager
 async def open_database(
-    location: Location, metadata: MetaData, *, name: str, log: Any, migrations: Migrations | None = None
+    location: Location,
+    metadata: MetaData,
+    *,
+    name: str,
+    log: Any,
+    migrations: Migrations | None = None,
+    whole: bool = False,
 ) -> AsyncIterator[Database]:
     """
     Open a service's database, with its tables up to date.
@@ -231,6 +237,8 @@ async def open_database(
         name: The service, as it is named in errors.
         log: Where failures are told.
         migrations: How tables came to be what they are; without any, missing ones are made as they should be.
+        whole: The tables are all that the migrations leave, so that a new database needs no migration: they
+            write no rows, and every module that has tables or triggers is imported.
 
     Raises:
         DatabaseUnusableError: It cannot be used, or its tables do not fit to this release.
@@ -240,7 +248,7 @@ async def open_database(
             if migrations is None:
                 await make_tables(database, metadata)
             else:
-                await bring_up_to_date(database, migrations)
+                await bring_up_to_date(database, migrations, whole=metadata if whole else None)
         except GatewayError as error:
             reason = getattr(error.__cause__, "orig", error)
             raise DatabaseUnusableError(f"The database {location.shown} cannot be used: {reason}.") from error

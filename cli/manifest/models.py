@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, create_model, model_validator
 
 from services.edge.management.models.custom_provider import CreateCustomProvider
+from services.edge.management.models.described import texts_of
 from services.edge.management.models.forms import Body
 from services.edge.management.models.gateway import CreateGateway
 from services.edge.management.models.provider_config import CreateProviderConfig
@@ -55,8 +56,10 @@ PROVIDER_FIELDS: Final = tuple(name for name in CreateCustomProvider.model_field
 def _taken(model: type[BaseModel], names: Iterable[str], usual: Mapping[str, Any] | None = None) -> Any:
     """Give fields of a model for another one; those in `usual` get a default."""
     found: dict[str, Any] = {}
+    texts = texts_of(model)
     for name in names:
         field = copy.copy(model.model_fields[name])
+        field.description = field.description or texts.get(name)
         if usual and name in usual:
             field.default = usual[name]
         found[name] = (field.annotation, field)

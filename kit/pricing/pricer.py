@@ -28,6 +28,10 @@ class Pricer:
         self._table = table
         self._log = log
 
+    async def ready(self) -> None:
+        """Have the table read, which the first price otherwise waits for."""
+        await self._table.loaded()
+
     def cost(
         self,
         *,

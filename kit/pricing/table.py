@@ -2,18 +2,16 @@
 Prices of models, from the table that the `genai-prices` package brings along.
 
 Only the table and its matching of names are used, never the package's updater: nothing here opens a
-connection.
+connection. The package is imported when its table is first wanted: that takes a fifth of a second of CPU, and
+most processes never ask for a price.
 """
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from functools import lru_cache
-from importlib.metadata import version
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
-
-from genai_prices.data import providers
-from genai_prices.types import ModelPrice, TieredPrices
 
 from kit.moment import moment
 from kit.pricing.cost import PriceList, Rates, without_surcharge_for_reading
@@ -21,7 +19,7 @@ from kit.pricing.cost import PriceList, Rates, without_surcharge_for_reading
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from genai_prices.types import ModelInfo
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 __all__ = ["PriceTable"]
 
@@ -65,15 +63,38 @@ class PriceTable:
     """
     Finds the prices of a model.
 
-    Attributes:
-        version: Which table this is.
+    Whoever first asks waits until the table is read; `load` or `loaded` does that before.
     """
 
     def __init__(self) -> None:
-        self.version = f"genai-prices {version('genai-prices')}"
-        self._providers = {provider.id: provider for provider in providers}
         self._model = lru_cache(maxsize=_REMEMBERED)(self._find_model)
         self._lists: dict[int, PriceList | None] = {}
+
+    @cached_property
+    def version(self) -> str:
+        """Which table this is."""
+        from genai_prices import __version__  # as above: late
+
+        return f"genai-prices {__version__}"
+
+    @cached_property
+    def _all(self) -> list[Provider]:
+        from genai_prices.data import providers  # as above: late
+
+        return providers
+
+    @cached_property
+    def _providers(self) -> dict[str, Provider]:
+        return {provider.id: provider for provider in self._all}
+
+    def load(self) -> None:
+        """Read the table now."""
+        assert self._providers
+
+    async def loaded(self) -> None:
+        """Have the table read, in a thread: the event loop has others to serve meanwhile."""
+        if "_providers" not in self.__dict__:
+            await asyncio.to_thread(self.load)
 
     def find(self, provider: str, models: tuple[str, ...], at_us: int) -> PriceList | None:
         """
@@ -88,9 +109,7 @@ class PriceTable:
             model = self._model(provider, name) if name else None
             if model is not None:
                 prices = model.prices
-                return self._list(
-                    prices if isinstance(prices, ModelPrice) else model.get_prices(moment(at_us))
-                )
+                return self._list(model.get_prices(moment(at_us)) if isinstance(prices, list) else prices)
         return None
 
     def context_tokens(self, provider: str, name: str) -> int | None:
@@ -102,9 +121,9 @@ class PriceTable:
         found = self._providers.get(_NAMES.get(provider, provider))
         if found is None:
             return None
-        model = found.find_model(name, all_providers=providers)
+        model = found.find_model(name, all_providers=self._all)
         if model is None and provider in _WITH_PUBLISHER:
-            model = found.find_model(name.rpartition("/")[2], all_providers=providers)
+            model = found.find_model(name.rpartition("/")[2], all_providers=self._all)
         return model
 
     def _list(self, prices: ModelPrice) -> PriceList | None:
@@ -122,7 +141,7 @@ def _price_list(prices: ModelPrice) -> PriceList | None:
         (own := getattr(prices, key)) is not None and own != prices.output_mtok for key in _UNTOLD
     ):
         return None
-    starts = sorted({tier.start for p in known.values() if isinstance(p, TieredPrices) for tier in p.tiers})
+    starts = sorted({tier.start for price in known.values() for tier in getattr(price, "tiers", ())})
     return PriceList(
         base=_rates(known, None),
         steps=tuple((start, _rates(known, start)) for start in starts),
@@ -139,6 +158,8 @@ def _rates(prices: dict[str, Decimal | TieredPrices], start: int | None) -> Rate
 
 
 def _at(price: Decimal | TieredPrices, start: int | None) -> Decimal:
+    from genai_prices.types import TieredPrices  # as above: late; and once a model, not a request
+
     if not isinstance(price, TieredPrices):
         return price
     found = price.base

@@ -14,7 +14,7 @@ from kit.audit import Actor, Change
 from kit.database import open_database
 from kit.errors import GatewayError, Reason
 from kit.generation import EVERYTHING
-from services.auth import rows
+from services.auth import rows, vault_tables
 from services.auth.core.account import Account
 from services.auth.core.shown import shown_account, shown_token
 from services.auth.store import Found
@@ -46,7 +46,11 @@ async def open_store(location: Location, *, clock: Clock, log: Any) -> AsyncIter
     Raises:
         DatabaseUnusableError: The database cannot be used.
     """
-    async with open_database(location, METADATA, name="auth", log=log, migrations=MIGRATIONS) as database:
+    # Imported for its tables: a new database needs them as well.
+    assert vault_tables.VAULT.metadata is METADATA
+    async with open_database(
+        location, METADATA, name="auth", log=log, migrations=MIGRATIONS, whole=True
+    ) as database:
         async with database.write() as connection:
             await GENERATION.begin(connection, now_s=clock.now_s())
         yield SqlTokenStore(database)

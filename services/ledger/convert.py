@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.ledger.core.query import Condition
     from services.ledger.core.said import Said
 
-__all__ = ["change", "deletion", "listed", "owner", "query", "row"]
+__all__ = ["change", "deletion", "listed", "owner", "query", "row", "wants_price"]
 
 _DEFAULT_PAGE: Final = 20
 _LARGEST_PAGE: Final = 1000
@@ -39,6 +39,11 @@ _OPERATORS: Final = {
     pb.OPERATOR_LT: Operator.LT,
     pb.OPERATOR_GT: Operator.GT,
 }
+
+
+def wants_price(entry: log_entry_pb2.LogEntry) -> bool:
+    """Whether what an entry cost is to be worked out here; the edge has mostly done so."""
+    return entry.HasField("usage") and not entry.HasField("cost")
 
 
 def row(entry: log_entry_pb2.LogEntry, pricer: Pricer) -> Row:

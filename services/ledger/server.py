@@ -39,6 +39,8 @@ class LedgerServicer(LedgerServiceServicer):
         """Record entries, each message in one transaction."""
         answer = pb.RecordResponse()
         async for batch in request:
+            if any(convert.wants_price(entry) for entry in batch.entries):
+                await self._pricer.ready()
             rows = [convert.row(entry, self._pricer) for entry in batch.entries]
             new = await self._store.add(rows)
             answer.recorded_count += new

@@ -50,7 +50,9 @@ async def open_store(location: Location, *, log: Any) -> AsyncIterator[SqlEntryS
     if isinstance(location, SqliteFile):
         # Not looked through at start: with millions of entries that would take minutes.
         location = replace(location, verify=False)
-    async with open_database(location, METADATA, name="ledger", log=log, migrations=MIGRATIONS) as database:
+    async with open_database(
+        location, METADATA, name="ledger", log=log, migrations=MIGRATIONS, whole=True
+    ) as database:
         yield SqlEntryStore(database)
 
 

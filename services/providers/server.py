@@ -207,6 +207,7 @@ class ProviderServicer(ProviderServiceServicer):
         if request.provider:
             adapters = {request.provider: self._named(request.provider)}
         response = pb.ListModelsResponse()
+        await self._prices.loaded()
         at_us = self._clock.now_ns() // 1000
         for slug, adapter in adapters.items():
             try:

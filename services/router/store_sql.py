@@ -61,7 +61,9 @@ async def open_store(location: Location, *, clock: Clock, log: Any) -> AsyncIter
     Raises:
         DatabaseUnusableError: It cannot be used.
     """
-    async with open_database(location, METADATA, name="router", log=log, migrations=MIGRATIONS) as database:
+    async with open_database(
+        location, METADATA, name="router", log=log, migrations=MIGRATIONS, whole=True
+    ) as database:
         async with database.write() as connection:
             await GENERATION.begin(connection, now_s=clock.now_s())
         yield SqlGatewayStore(database)

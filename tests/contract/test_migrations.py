@@ -15,7 +15,7 @@ import pytest
 import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from kit.audit import AUDIT_TABLE
 from kit.database import (
@@ -26,6 +26,7 @@ from kit.database import (
     PostgresSchema,
     connect_database,
     open_database,
+    sqlite_file,
 )
 from kit.database_migrate import BOUND_TABLE, Standing, script_directory, standing, upgrade
 from services.settings import DATABASE_SERVICES
@@ -345,3 +346,58 @@ _TRIGGERS = {
     "postgresql": "SELECT tgname || ' ' || tgtype FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid "
     "WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace",
 }
+
+
+@pytest.mark.parametrize("service", DATABASE_SERVICES)
+async def test_a_new_database_is_made_at_once_as_migrations_make_it(
+    service: str, database_location: Location, tmp_path: Path
+) -> None:
+    """
+    Who comes next finds nothing to do; with SQLite, even the statements are the same.
+
+    Rows that a migration writes would be missing: a service that has such a migration may not do this.
+    """
+    metadata, migrations = _tables(service)
+    async with open_database(
+        database_location, metadata, name=service, log=LOG, migrations=migrations, whole=True
+    ) as database:
+        async with database.read() as connection:
+            found = await standing(connection)
+        made = await _statements(database)
+    by_migrations = sqlite_file(tmp_path / "migrated.db")
+    async with open_database(
+        by_migrations, metadata, name=service, log=LOG, migrations=migrations
+    ) as database:
+        migrated = await _statements(database)
+        async with database.read() as connection:
+            written = [
+                table.name
+                for table in metadata.sorted_tables
+                if (await connection.execute(select(table).limit(1))).first()
+            ]
+
+    assert [] == written
+    assert Standing(revision=migrations.head, oldest=migrations.oldest) == found
+    assert isinstance(database_location, PostgresSchema) or migrated == made
+
+
+async def _statements(database: Database) -> dict[str, list[str]]:
+    """Return what made a database, without white space and the order of columns and constraints."""
+    if database.dialect != "sqlite":
+        return {}
+    async with database.read() as connection:
+        rows = await connection.execute(
+            text("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master")
+        )
+        return {name: sorted("".join(sql.split()).rstrip(")").split(",")) for name, sql in rows}
+
+
+def test_a_start_imports_nothing_that_few_requests_need() -> None:
+    """Alembic, the price table and their like take longer to import than much of the rest of a start."""
+    code = (
+        "import sys, services.__main__, kit.lifecycle, services.ledger.app, services.providers.app\n"
+        "print(*sorted({'alembic', 'asyncpg', 'genai_prices', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=False)
+
+    assert ("", 0) == (done.stdout.strip(), done.returncode), done.stderr

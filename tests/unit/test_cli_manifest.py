@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -128,6 +127,8 @@ class TestDocuments:
 
     def test_the_example_holds(self, tmp_path: Path) -> None:
         """The whole file of the documentation has no mistake, and fits the schema."""
+        import jsonschema  # takes seconds, which every worker would spend
+
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets" / "openai-2").write_text("sk-2")
         path = tmp_path / "headrace.yaml"
@@ -147,6 +148,8 @@ class TestDocuments:
     )  # fmt: skip
     def test_the_schema_finds_mistakes(self, old: str, new: str) -> None:
         """An editor tells what the command would."""
+        import jsonschema
+
         assert old in EXAMPLE
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(read_yaml(EXAMPLE.replace(old, new, 1), "f").value, json.loads(schema_text()))

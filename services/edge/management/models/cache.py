@@ -14,9 +14,7 @@ __all__ = ["PurgeGatewayQuery", "PurgeQuery"]
 class PurgeQuery(Query):
     """What to forget of an account. A parameter that nobody knows is an error: it would be for all."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     provider: Annotated[str, Field(max_length=64)] = ""
     """Only what this provider answered, such as `openai` or `custom-acme`."""

@@ -9,33 +9,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from services.edge.management.models.described import Described
 
 __all__ = ["Body", "Listed", "PageQuery", "Query", "ReadOnly", "Shown"]
 
 T = TypeVar("T")
 
 
-class Body(BaseModel):
+class Body(Described):
     """What a client sends."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid", strict=True, frozen=True, populate_by_name=True, defer_build=True
     )
 
 
-class Query(BaseModel):
+class Query(Described):
     """What a client asks for after the question mark. Parameters that nobody knows are passed over."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, populate_by_name=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True, defer_build=True)
 
 
-class Shown(BaseModel):
+class Shown(Described):
     """What a client is shown."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, defer_build=True)
 
 
 class PageQuery(Query):
