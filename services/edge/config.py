@@ -76,7 +76,7 @@ class EdgeConfig:
     reservation_s: float = setting(
         900.0,
         "How long what limits reserve for a request holds without being settled; longer than requests take. "
-        "After that it counts as used, as it does when an edge dies in the middle of a request.",
+        "After that it counts as used, as it does when an edge dies before a request told of any use.",
         at_least=1,
         at_most=86_400,
     )
@@ -104,6 +104,12 @@ class EdgeConfig:
         at_least=0.05,
     )
     decision_timeout_s: float = setting(5.0, "How long to wait for auth or router to decide.", at_least=0.01)
+    limits_timeout_s: float = setting(
+        15.0,
+        "How long to wait for router where limits count. Longer than `HEADRACE_ROUTER_COUNTERS_WAIT_S`, for "
+        "which router itself waits for Valkey.",
+        at_least=0.01,
+    )
     decisions: int = setting(
         20_000, "Most decisions of auth and router kept, each. One takes about 1 kB.", at_least=1
     )

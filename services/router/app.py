@@ -35,6 +35,7 @@ from services.router.core.health_book import HealthBook
 from services.router.core.plan import Catalogue
 from services.router.counters.metrics import LimitMetrics
 from services.router.counters.opening import open_counters
+from services.router.counters.outage import Outage
 from services.router.counters.route_counters import RouteCounters
 from services.router.health_memory import MemoryHealth
 from services.router.health_metrics import HealthMetrics
@@ -73,12 +74,13 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
     log = runtime.log("router")
     clock = SystemClock()
     metrics = LimitMetrics(runtime.metrics)
+    outage = Outage(wait_s=config.counters_wait_s, clock=clock)
 
     async with (
         open_store(location_of(runtime), clock=clock, log=log) as store,
         _valkey(runtime, config, clock=clock) as valkey,
         _health(runtime, valkey, clock=clock, log=log) as health,
-        open_counters(valkey, config, metrics=metrics, clock=clock, log=log) as counters,
+        open_counters(valkey, config, outage=outage, metrics=metrics, clock=clock, log=log) as counters,
     ):
         hub = WatchHub(await store.generation())
 
@@ -132,8 +134,10 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         audit = AuditServicer(database=store.database, trail=AUDIT)
 
         async def drain(_: float) -> None:
-            # Watches never end by themselves; everything else is over in a moment.
+            # Watches never end by themselves, and who waits for Valkey does so at another replica; everything
+            # else is over in a moment.
             hub.close()
+            outage.stop()
 
         async with watch_changes(store.database, GENERATION, hub):
             yield Service(

@@ -78,7 +78,14 @@ class RouterConfig:
         "are refused and each router counts the others by itself (`refuse-hard`), all are refused "
         "(`refuse`), or each router counts all of them by itself (`allow`).",
     )
-
+    counters_wait_s: float = setting(
+        10.0,
+        "For how long after that Valkey went away requests wait for it to be back, in seconds, before they "
+        "are refused; `0` has them refused at once. "
+        "The default is enough for a restart and for a fail-over.",
+        at_least=0,
+        at_most=60,
+    )
     lease: int = setting(
         0,
         "Most requests of one limit that a router counts in Valkey in advance, so that a busy gateway does "

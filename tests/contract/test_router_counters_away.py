@@ -18,6 +18,7 @@ from services.router.core.settings import Technique
 from services.router.core.windows import Admit, Bucket, Unit
 from services.router.counters.metrics import LimitMetrics
 from services.router.counters.opening import open_counters
+from services.router.counters.outage import Outage
 from services.router.counters.store import Counters, CountersAwayError, Scope, Settling, Take
 from services.router.counters.valkey import ValkeyCounters
 from tests.fakes.stopped_clock import StoppedClock
@@ -25,6 +26,8 @@ from tests.fakes.valkey_server import PATIENT, Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from kit.clock import Clock
 
 SCOPE = Scope("acme", "default")
 RATE = Bucket(
@@ -38,24 +41,29 @@ LIFE_MS = 60_000
 class Harness:
     """Counters on a server of its own, in the way a router has them."""
 
-    def __init__(self, server: Server, settings: ValkeyConfig = PATIENT) -> None:
+    def __init__(
+        self, server: Server, settings: ValkeyConfig = PATIENT, *, clock: Clock | None = None
+    ) -> None:
         self.server = server
         self.url = server.new_url()
         self.settings = settings
         self.clock = StoppedClock(SystemClock().now_s())
+        self.time: Clock = clock or self.clock
         self.registry = prometheus_client.CollectorRegistry()
         self.metrics = LimitMetrics(self.registry)
         self.stack = AsyncExitStack()
 
-    async def counters(self, down: CountersDown = "refuse-hard") -> Counters:
-        valkey = Valkey(self.url, self.settings, clock=self.clock)
+    async def counters(self, down: CountersDown = "refuse-hard", *, wait_s: float = 0) -> Counters:
+        valkey = Valkey(self.url, self.settings, clock=self.time)
         self.stack.push_async_callback(valkey.close)
+        self.outage = Outage(wait_s=wait_s, clock=self.time)
         return await self.stack.enter_async_context(
             open_counters(
                 valkey,
                 RouterConfig(counters_down=down),
+                outage=self.outage,
                 metrics=self.metrics,
-                clock=self.clock,
+                clock=self.time,
                 log=structlog.get_logger(),
             )
         )

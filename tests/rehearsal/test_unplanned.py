@@ -146,12 +146,8 @@ async def test_a_restart_of_postgresql_fails_nothing(system: System, figure: Fig
 
 
 @pytest.mark.whole
-async def test_a_restart_of_valkey_fails_only_what_a_hard_limit_may_not_let_through(
-    system: System, figure: Figure
-) -> None:
-    """
-    Without its counters no hard limit of money lets anything through, and says so; everything else goes on.
-    """
+async def test_a_restart_of_valkey_fails_nothing(system: System, figure: Figure) -> None:
+    """What a hard limit of money may not let through without its counters waits; everything else goes on."""
     await system.make_gateway("valkey-hard")
     await system.make_gateway("valkey-soft", mode="soft")
     load = await system.load(*EVERYTHING, gateways=("valkey-hard", "valkey-soft"))
@@ -162,19 +158,11 @@ async def test_a_restart_of_valkey_fails_only_what_a_hard_limit_may_not_let_thro
     back_s = time.time()
     figure("first whole answer when Valkey is back, s", round(await load.goes_on(count=40), 2))
     outcomes = await load.stop()
+    figure("Valkey was away for s", round(back_s - at_s, 1))
     figure("requests", counts(outcomes))
-    failed = [one for one in outcomes if one.kind != "whole"]
-    last_s = max((one.begin_s for one in failed), default=back_s)
-    figure("last failure began after Valkey was back, s", round(last_s - back_s, 2))
+    figure("longest whole answer meanwhile, s", longest_s(outcomes, at_s, back_s))
 
-    demand_nothing_failed([one for one in outcomes if one.gateway == "valkey-soft"])
-    demand_only(
-        outcomes,
-        lambda one: (
-            one.kind == "refused" and "service_unavailable" in one.reason.lower() and one.end_s >= at_s
-        ),
-        most=len(outcomes) // 2,
-    )
+    demand_nothing_failed(outcomes)
     hard, soft = await system.books(load)
     assert [] == hard.faults() + soft.faults()
     assert (hard.logged_nano_usd, 0) == (hard.counted_nano_usd, hard.reserved_nano_usd)

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, token_pb2
 from headrace.common.v1 import caller_pb2, http_pb2
@@ -31,6 +31,8 @@ __all__ = ["Access", "Admission", "check_gateway", "may_use"]
 
 Principal = auth_service_pb2.Principal
 Plan = router_service_pb2.PlanResponse
+
+_ROUTE: Final = "dynamic/"
 
 
 @dataclass(slots=True)  # made for each request; freezing would cost most of it
@@ -59,6 +61,7 @@ class Access:
         self._auth = auth_service_pb2_grpc.AuthServiceStub(runtime.channel("auth"))
         self._router = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
         self._timeout_s = config.decision_timeout_s
+        self._limits_timeout_s = config.limits_timeout_s
         self._principals: DecisionCache[Any, Principal] = DecisionCache(capacity=config.decisions, log=log)
         self._plans: DecisionCache[Any, Plan] = DecisionCache(capacity=config.decisions, log=log)
 
@@ -147,7 +150,7 @@ class Access:
         request = self._request(exchange, admission.caller, plan.needs, authenticated=admission.may_spend)
         request.continuation = plan.continuation
         request.failure.CopyFrom(failure)
-        return await self._router.Plan(request, timeout=self._timeout_s)
+        return await self._router.Plan(request, timeout=self._limits_timeout_s)
 
     async def authenticate(self, account_id: str, token: str) -> Principal:
         """
@@ -221,9 +224,13 @@ class Access:
         if known is not None and (known.steps or not known.needs):
             return known
 
+        # That of a route may count.
+        is_route = exchange.requested_model.startswith(_ROUTE)
+        timeout_s = self._limits_timeout_s if is_route else self._timeout_s
+
         async def ask(needs: Any) -> Fetched[Plan]:
             request = self._request(exchange, caller, needs, authenticated=authenticated)
-            answer = await self._router.Plan(request, timeout=self._timeout_s)
+            answer = await self._router.Plan(request, timeout=timeout_s)
             return Fetched(answer, answer.lifetime)
 
         plan = await self._plans.get(key, lambda: ask(()))

@@ -2,7 +2,8 @@
 Counters in Valkey with this replica's own memory behind them, for while Valkey is away.
 
 Without Valkey a replica counts by itself what it lets through: from nothing, and without the others. So a
-limit lets through at most as much again for each replica. What is never to be exceeded is refused instead.
+limit lets through at most as much again for each replica. What is never to be exceeded waits for Valkey
+instead, as `outage` says, and is refused when that takes too long.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from services.router.core.windows import Admit, Unit
-from services.router.counters.store import CountersAwayError
+from services.router.counters.store import CountersAwayError, Settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from services.router.core.windows import Bucket
     from services.router.counters.memory import MemoryCounters
     from services.router.counters.metrics import LimitMetrics
-    from services.router.counters.store import Counters, Outcome, Scope, Settling, Take
+    from services.router.counters.outage import Outage
+    from services.router.counters.store import Counters, Outcome, Scope, Take
 
 __all__ = ["FallbackCounters"]
 
@@ -36,6 +38,7 @@ class FallbackCounters:
         shared: The counters in Valkey.
         local: This replica's own.
         down: What is refused meanwhile.
+        outage: How long what would be refused waits.
         metrics: Told of each call that did not reach Valkey.
         clock: Measures how long ago the log was told.
         log: Told when Valkey is away and when it is back.
@@ -47,6 +50,7 @@ class FallbackCounters:
         shared: Counters,
         local: MemoryCounters,
         down: CountersDown,
+        outage: Outage,
         metrics: LimitMetrics,
         clock: Clock,
         log: Any,
@@ -54,6 +58,7 @@ class FallbackCounters:
         self._shared = shared
         self._local = local
         self._down = down
+        self._outage = outage
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -66,11 +71,11 @@ class FallbackCounters:
         try:
             found = await self._shared.reserve(scope, reservation_id, takes, lifetime_ms)
         except CountersAwayError as error:
-            if self._refuses(take.bucket for take in takes):
-                self._away(error, "refused")
-                raise
-            self._away(error, "counted_here")
-            return await self._local.reserve(scope, reservation_id, takes, lifetime_ms)
+            self._notice(error, scope)
+            if not self._refuses(take.bucket for take in takes):
+                self._away(error, "counted_here")
+                return await self._local.reserve(scope, reservation_id, takes, lifetime_ms)
+            found = await self._when_back(error, scope, reservation_id, takes, lifetime_ms)
         self._back()
         return found
 
@@ -87,6 +92,7 @@ class FallbackCounters:
         try:
             found = await self._shared.settle(settlings)
         except CountersAwayError as error:
+            self._notice(error, settlings[0].scope)
             self._away(error, "refused")
             if all(own):
                 return own
@@ -101,6 +107,39 @@ class FallbackCounters:
         except CountersAwayError as error:
             self._away(error, "counted_here")
             return await self._local.look(scope, buckets)
+
+    async def _when_back(
+        self,
+        error: CountersAwayError,
+        scope: Scope,
+        reservation_id: str,
+        takes: Sequence[Take],
+        lifetime_ms: int,
+    ) -> Outcome:
+        """
+        Count takes once Valkey is back.
+
+        Those of before may have been counted: they are known again by their id. Without one, a request of a
+        route counts twice then, which exceeds nothing.
+        """
+        while not error.lasting and await self._outage.over():
+            try:
+                found = await self._shared.reserve(scope, reservation_id, takes, lifetime_ms)
+            except CountersAwayError as again:
+                error = again
+                self._notice(error, scope)
+            else:
+                self._metrics.away("waited")
+                return found
+        self._away(error, "refused")
+        raise error
+
+    def _notice(self, error: CountersAwayError, scope: Scope) -> None:
+        if not error.lasting:
+            # In a cluster, one server may be away and others not: what is tried is of the same gateway. It
+            # writes, as a server that became a replica can still be read from.
+            nothing = Settling(scope=scope, id="probe")
+            self._outage.noticed(lambda: self._shared.settle([nothing]))
 
     def _refuses(self, buckets: Iterable[Bucket]) -> bool:
         if self._down == "allow":

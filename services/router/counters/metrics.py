@@ -69,5 +69,5 @@ class LimitMetrics:
         self._expired.inc(count)
 
     def away(self, result: str) -> None:
-        """Note a call that did not reach Valkey; `counted_here` or `refused`."""
+        """Note a call that did not reach Valkey at once; `counted_here`, `refused` or `waited`."""
         self._away.labels(result).inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from services.router.counters.fallback import FallbackCounters
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kit.valkey import Valkey
     from services.router.config import RouterConfig
     from services.router.counters.metrics import LimitMetrics
+    from services.router.counters.outage import Outage
     from services.router.counters.store import Counters
 
 __all__ = ["open_counters"]
@@ -24,7 +25,13 @@ __all__ = ["open_counters"]
 
 @asynccontextmanager
 async def open_counters(
-    valkey: Valkey | None, config: RouterConfig, *, metrics: LimitMetrics, clock: Clock, log: Any
+    valkey: Valkey | None,
+    config: RouterConfig,
+    *,
+    outage: Outage,
+    metrics: LimitMetrics,
+    clock: Clock,
+    log: Any,
 ) -> AsyncIterator[Counters]:
     """
     Give the counters: those in Valkey where there is one, else in memory.
@@ -32,6 +39,7 @@ async def open_counters(
     Args:
         valkey: The server that replicas share; closed by whoever opened it.
         config: What is counted in advance, and what to do while the server is away.
+        outage: What waits while the server is away; ended with the context.
         metrics: What operators see.
         clock: The time.
         log: Told when Valkey is away.
@@ -43,7 +51,13 @@ async def open_counters(
     leasing = LeasingCounters(
         ValkeyCounters(valkey, expired=metrics.expired), lease=config.lease, clock=clock
     )
-    async with leasing.running() as shared:
+    async with leasing.running() as shared, aclosing(outage):
         yield FallbackCounters(
-            shared=shared, local=local, down=config.counters_down, metrics=metrics, clock=clock, log=log
+            shared=shared,
+            local=local,
+            down=config.counters_down,
+            outage=outage,
+            metrics=metrics,
+            clock=clock,
+            log=log,
         )

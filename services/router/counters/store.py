@@ -75,7 +75,16 @@ class Settling:
 
 
 class CountersAwayError(Exception):
-    """The counters cannot be reached. Whether a take was counted is not known."""
+    """
+    The counters cannot be reached. Whether a take was counted is not known.
+
+    Attributes:
+        lasting: Whether it will be so until somebody does something about it.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class Counters(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from kit.valkey import ValkeyError
+from kit.valkey import Trouble, ValkeyError
 from services.router.core.settings import Technique
 from services.router.core.windows import Cell, Unit
 from services.router.counters.scripts import GIVE_BACK, LOOK, RESERVE, SETTLE
@@ -71,7 +71,7 @@ class ValkeyCounters:
         try:
             found = await self._reserving.run(keys, arguments)
         except ValkeyError as error:
-            raise CountersAwayError(str(error)) from error
+            raise _away(error) from error
         self._note(found[2])
         return Outcome(
             granted=found[0] == 1, now_ms=found[1], cells=_cells(found[4:]), reserved=found[3] == 1
@@ -89,7 +89,7 @@ class ValkeyCounters:
         try:
             found = await self._valkey.run_each(SETTLE, calls)
         except ValkeyError as error:
-            raise CountersAwayError(str(error)) from error
+            raise _away(error) from error
         self._note(sum(each[1] for each in found))
         return [each[0] == 1 for each in found]
 
@@ -101,7 +101,7 @@ class ValkeyCounters:
         try:
             found = await self._valkey.run(LOOK, keys, arguments)
         except ValkeyError as error:
-            raise CountersAwayError(str(error)) from error
+            raise _away(error) from error
         self._note(found[1])
         return Outcome(granted=True, now_ms=found[0], cells=_cells(found[2:]))
 
@@ -120,7 +120,7 @@ class ValkeyCounters:
                 GIVE_BACK, [_stem(scope) + bucket.key], [self._time(), bucket.window_ms, index, amount]
             )
         except ValkeyError as error:
-            raise CountersAwayError(str(error)) from error
+            raise _away(error) from error
 
     def _time(self) -> str | int:
         return "" if self._clock is None else self._clock.now_ns() // 1_000_000
@@ -128,6 +128,10 @@ class ValkeyCounters:
     def _note(self, expired: int) -> None:
         if expired:
             self._expired(expired)
+
+
+def _away(error: ValkeyError) -> CountersAwayError:
+    return CountersAwayError(str(error), lasting=error.trouble in {Trouble.FULL, Trouble.ERROR})
 
 
 def _stem(scope: Scope) -> str:
