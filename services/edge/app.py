@@ -63,16 +63,15 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         providers = Providers(runtime, local_model=runtime.settings.local_enabled)
         spool = await _open_spool(runtime)
         stack.push_async_callback(spool.close, 1.0)
-        pricer = Pricer(PriceTable(), log=runtime.log("pricing"))
+        pricer = _pricer(runtime)
         reservations = Reservations(runtime, config, pricer)
         reservations.start()
+        reservations.settle_left(spool.unsettled)
         stack.push_async_callback(reservations.close)
-        router = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
-        health = HealthReports(
-            lambda report: router.ReportHealth(report, timeout=config.decision_timeout_s), SystemClock()
-        )
+        health = _health(runtime, config)
         await stack.enter_async_context(health.sending(_HEALTH_EVERY_S))
         recorder = Recorder(spool, pricer)
+        await stack.enter_async_context(recorder.amending(reservations.settlement, runtime.log("record")))
         attempts = Attempts(
             access=access,
             providers=providers,
@@ -132,6 +131,19 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             start=http.start,
             drain=http.drain,
         )
+
+
+def _health(runtime: Runtime, config: EdgeConfig) -> HealthReports:
+    router = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
+    return HealthReports(
+        lambda report: router.ReportHealth(report, timeout=config.decision_timeout_s), SystemClock()
+    )
+
+
+def _pricer(runtime: Runtime) -> Pricer:
+    prices = PriceTable()
+    prices.load()  # every request asks for its price, and none should wait for it
+    return Pricer(prices, log=runtime.log("pricing"))
 
 
 async def _open_spool(runtime: Runtime) -> Spool:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Launch
     from tests.fakes.stack import Stack, Topology
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 GPT = "openai/gpt-4o-mini+words=6+pace=5"
 CLAUDE = "anthropic/claude-haiku-4-5+words=6+pace=5"
 LOCAL = "local/smollm2-135m-instruct"
 CALLERS = 6
+# From an answer to the next question: a process that starts must get at the cores, too.
+PAUSE_S = 0.15
+REMAINING = "cf-aig-budget-remaining"
 # All processes but Envoy, whose death a client sees as a refused connection.
 VICTIMS = {
     "split": ["auth", "cache", "edge-0", "engine", "ledger", "providers", "providers-local", "router"],
@@ -72,7 +75,7 @@ class Load:
         """Ask one question after the other until told to stop."""
         while not self._stopping:
             await self._ask(next(self._numbers))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(PAUSE_S)
 
     def stop(self) -> None:
         """Let callers finish the question they are at."""
@@ -181,10 +184,8 @@ def judge(outcomes: list[Outcome]) -> None:
 async def assert_one_entry_each(logs: LogView, outcomes: list[Outcome]) -> None:
     """Require exactly one entry for every request that was answered, and none twice for any."""
     answered = {one.event_id: one.log_id for one in outcomes if one.status == 200 and one.whole}
-    for log_id in answered.values():
-        assert log_id
-        await logs.entry(log_id, timeout_s=30)
-    entries = Counter(entry["event_id"] for entry in await logs.newest(len(outcomes) + 200))
+    newest = await logs.with_all(answered.values(), among=len(outcomes) + 200)
+    entries = Counter(entry["event_id"] for entry in newest)
 
     assert {event_id: entries[event_id] for event_id in answered} == dict.fromkeys(answered, 1)
     assert [event_id for event_id, count in entries.items() if count > 1] == []
@@ -202,11 +203,69 @@ async def test_a_killed_ledger_loses_nothing(launch: Launch, session: aiohttp.Cl
             assert answer.status == 200
             ids.append(answer.log_id)
         await back_again(stack, "ledger", killed)
-    logs = LogView(session, stack)
-    for log_id in ids:
-        await logs.entry(log_id, timeout_s=30)
+    entries = await LogView(session, stack).with_all(ids, among=100)
 
-    assert sorted(entry["id"] for entry in await logs.newest(100)) == sorted(ids)
+    assert sorted(entry["id"] for entry in entries) == sorted(ids)
+
+
+async def test_what_a_stream_used_survives_its_edge(launch: Launch, session: aiohttp.ClientSession) -> None:
+    """
+    An edge that dies in a stream leaves an entry that says what was used by then, and what that costs.
+
+    Limits are told the same by its next life: what was reserved is not held until it runs out.
+    """
+    stack = await asyncio.to_thread(launch, "split", envoy=False)
+    rule = {"limitType": "cost", "limit": 1, "window": 86_400, "technique": "fixed", "mode": "hard"}
+    made = await call(
+        session,
+        f"{stack.base_url}/client/v4/accounts/local/ai-gateway/gateways",
+        {
+            "id": "limited",
+            "cache_invalidate_on_update": False,
+            "cache_ttl": 0,
+            "collect_logs": True,
+            "rate_limiting_interval": 0,
+            "rate_limiting_limit": 0,
+            "spend_limits": {"enabled": True, "rules": [{"id": "all", **rule}]},
+        },
+        token=stack.token,
+    )
+    assert made.status == 200, made.body
+    url = f"{stack.gateway_url('limited')}/compat/chat/completions"
+    logs = LogView(session, stack, gateway="limited")
+    priced = "openai/gpt-4o-mini"
+    before = await call(session, url, chat_body(priced, "hi", max_tokens=6), token=stack.token)
+    words = killed = 0
+    async with session.post(
+        url,
+        json=chat_body(priced, "hi", stream=True),
+        headers={"authorization": f"Bearer {stack.token}", "x-fake": "words=5000; pace=10"},
+    ) as response:
+        log_id = response.headers["cf-aig-log-id"]
+        assert response.status == 200, await response.read()
+        with contextlib.suppress(aiohttp.ClientError):
+            async for line in response.content:
+                words += b'"content":"' in line
+                if words == 150 and not killed:
+                    killed = await asyncio.to_thread(stack.kill, "edge-0")
+    await back_again(stack, "edge-0", killed)
+    entry = await logs.entry(log_id, timeout_s=30)
+    first = await logs.entry(before.log_id, timeout_s=30)
+
+    assert not entry["success"]
+    assert entry["usage_metadata"]["estimated"]
+    assert 0 < entry["tokens_out"] <= words
+    assert entry["cost"] > 0
+    gone = 0.0
+    # Each of these reserves as much as the first one did, and costs the same.
+    for asked in range(1, 100):
+        after = await call(session, url, chat_body(priced, "hi", max_tokens=6), token=stack.token)
+        gone = float(before.headers[REMAINING]) - float(after.headers[REMAINING])
+        if gone == pytest.approx(entry["cost"] + asked * first["cost"], abs=1e-9):
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail(f"{gone} dollars are gone, of which {entry['cost']} are the stream's")
 
 
 async def test_a_killed_envoy_comes_back(launch: Launch, session: aiohttp.ClientSession) -> None:

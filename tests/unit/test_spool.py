@@ -81,6 +81,110 @@ async def test_a_running_request_stays_on_disk(tmp_path: Path) -> None:
     assert log_entry_pb2.OUTCOME_INTERRUPTED == sink.entries["long"].outcome
 
 
+async def test_the_last_that_is_known_of_a_running_request_counts(tmp_path: Path) -> None:
+    """What an amended intent says stands in the interrupted entry, wherever it was written."""
+    sink = LedgerSink()
+    spool = await open_spool(tmp_path, sink)
+    for log_id in ("moved", "in place", "over", "unheard of"):
+        if log_id != "unheard of":
+            spool.begin(log_id, intent(log_id))
+        for size in (1, 2):
+            spool.amend(log_id, entry(log_id, response=b"r" * size))
+        if log_id == "moved":
+            _run(spool, "id-1")
+            assert await spool.flush(1)
+    spool.finish("over", entry("over"))
+    spool.amend("over", entry("over", response=b"too late"))
+    kill(spool)
+
+    await (await open_spool(tmp_path, sink)).close(1)
+
+    assert {"moved": b"rr", "in place": b"rr", "over": b"", "id-1": b""} == {
+        log_id: each.payload.response for log_id, each in sink.entries.items()
+    }
+    assert {"moved", "in place"} == {
+        log_id for log_id, each in sink.entries.items() if each.outcome == log_entry_pb2.OUTCOME_INTERRUPTED
+    }
+
+
+async def test_what_dies_is_settled_in_the_next_life(tmp_path: Path) -> None:
+    """What settles a request is not for the ledger, and is known to whoever opens the spool next, once."""
+    sink = LedgerSink()
+    spool = await open_spool(tmp_path, sink)
+    for log_id in ("dead", "over", "free"):
+        spool.begin(log_id, intent(log_id))
+        made = log_entry_pb2.LogEntry(id=log_id, settlement=b"" if log_id == "free" else b"owed")
+        spool.amend(log_id, made.SerializeToString())
+    spool.finish("over", entry("over"))
+    kill(spool)
+
+    again = await open_spool(tmp_path, sink)
+    assert (b"owed",) == again.unsettled
+    kill(again)
+    last = await open_spool(tmp_path, sink)
+    assert () == last.unsettled
+    await last.close(1)
+    assert {"dead": b"", "over": b"", "free": b""} == {
+        log_id: each.settlement for log_id, each in sink.entries.items()
+    }
+
+
+async def test_what_cannot_be_amended_stays(tmp_path: Path) -> None:
+    """On a full disk, and above half of the soft limit, a running request keeps the intent that it has."""
+    sink, disk = LedgerSink(), Disk()
+    spool = await open_spool(
+        tmp_path, sink, config=SpoolConfig(interval_s=MANUAL_S, soft_limit_bytes=1000), write=disk.write
+    )
+    spool.begin("full", intent("full"))
+    spool.begin("much", intent("much"))
+    disk.room = 0
+    spool.amend("full", entry("full", response=b"r"))
+    disk.room = None
+    spool.amend("much", entry("much", response=b"r" * 600))
+    spool.amend("much", entry("much", response=b"r"))
+    kill(spool)
+
+    await (await open_spool(tmp_path, sink)).close(1)
+
+    assert {"full": 0, "much": 600} == {
+        log_id: len(each.payload.response) for log_id, each in sink.entries.items()
+    }
+
+
+async def test_what_runs_takes_no_room_from_what_is_over(tmp_path: Path) -> None:
+    """While an entry waits in memory for room on the disk, no intent is written anew."""
+    sink, disk = LedgerSink(), Disk()
+    spool = await open_spool(tmp_path, sink, write=disk.write)
+    spool.begin("over", intent("over"))
+    spool.begin("runs", intent("runs"))
+    disk.room = 0
+    spool.finish("over", entry("over"))
+    disk.room, size = None, spool.pending_bytes
+    spool.amend("runs", entry("runs"))
+
+    assert size == spool.pending_bytes
+    assert (await spool.flush(1), await spool.flush(1)) == (True, True)
+    assert ["over"] == list(sink.entries)
+    kill(spool)
+
+
+async def test_what_only_runs_leaves_no_files_behind(tmp_path: Path) -> None:
+    """However often it is written anew, and though nothing is ever over."""
+    sink = LedgerSink()
+    config = SpoolConfig(interval_s=0.001, segment_bytes=1000)
+    spool = await open_spool(tmp_path, sink, config=config)
+    spool.begin("one", intent("one"))
+    for size in range(100):
+        spool.amend("one", entry("one", response=b"r" * size))
+        await asyncio.sleep(0)
+    assert await spool.flush(5)
+
+    assert spool.pending_bytes < 3000
+    kill(spool)
+    await (await open_spool(tmp_path, sink)).close(1)
+    assert 99 == len(sink.entries["one"].payload.response)
+
+
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:
     """Entries of an outage arrive when the ledger is back, each once, without being asked for."""
     sink = LedgerSink()

@@ -36,6 +36,7 @@ _step = st.one_of(
     st.tuples(st.just("begin"), _small),
     st.tuples(st.just("finish"), _small),
     st.tuples(st.just("finish"), _small),
+    st.tuples(st.just("amend"), _small),
     st.tuples(st.just("discard"), _small),
     st.tuples(st.just("ship"), st.none()),
     st.tuples(st.just("ship"), _small),
@@ -56,6 +57,7 @@ class _Story:
         self.begun: set[str] = set()
         self.finished: set[str] = set()
         self.discarded: set[str] = set()
+        self.amended: dict[str, int] = {}  # how often
         self.unsure: set[str] = set()  # the process died in the middle of writing about it
         self.spool: Spool | None = None
 
@@ -95,6 +97,10 @@ class _Story:
                 spool.begin(log_id, intent(log_id))
                 self.begun.add(log_id)
                 self.running.append(log_id)
+            elif what == "amend" and self.running:
+                amended = self.running[(argument or 0) % len(self.running)]
+                spool.amend(amended, entry(amended, status=self.amended.get(amended, 0) + 1))
+                self.amended[amended] = self.amended.get(amended, 0) + 1
             elif self.running:
                 log_id = self.running.pop((argument or 0) % len(self.running))
                 self._end(spool, what, log_id)
@@ -124,6 +130,7 @@ class _Story:
                 assert log_entry_pb2.OUTCOME_SUCCESS == found.outcome
             elif log_id not in self.unsure:
                 assert log_entry_pb2.OUTCOME_INTERRUPTED == found.outcome
+                assert self.amended.get(log_id, 0) == found.status
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

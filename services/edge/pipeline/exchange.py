@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headrace.ledger.v1 import log_entry_pb2
 from services.edge.pipeline.decision import joined
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.edge.headers import Options, RequestHeaders
     from services.edge.pipeline.reservations import Reservation
 
-__all__ = ["Exchange", "Progress", "Sink", "Upload"]
+__all__ = ["Exchange", "Paid", "Progress", "Sink", "Upload"]
 
 HeaderList = list[tuple[str, str]]
 
@@ -110,6 +110,22 @@ class Exchange:
         return settings.strict_translation if self.options.strict is None else self.options.strict
 
 
+class Paid(NamedTuple):
+    """
+    What one attempt used.
+
+    Attributes:
+        usage: Tokens.
+        cost: What the request pays for it; None: that is not known.
+        listed_nano_usd: What it would have cost without the prices that the request names, in billionths of a
+            US dollar; zero where that is not known, or it names none.
+    """
+
+    usage: usage_pb2.Usage
+    cost: usage_pb2.Cost | None
+    listed_nano_usd: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """
@@ -132,8 +148,6 @@ class Progress:
         stale: Whether the answer is our cache's, and past its time.
         spent: What attempts used and cost, where that is known, in their order; empty while there is but the
             one under way.
-        listed: What each of those would have cost without the prices that the request names, in billionths of
-            a US dollar; zero where that is not known. Empty when it names none.
         saved_nano_usd: What the call would have cost that the cache, or another request's call, spared.
         in_flight: Whether its call goes on without its client, and records it.
         gone: Whether its client has gone.
@@ -171,8 +185,7 @@ class Progress:
     counted: bool = False
     reservation: Reservation | None = None
     stale: bool = False
-    spent: list[tuple[usage_pb2.Usage, usage_pb2.Cost | None]] = field(default_factory=list)
-    listed: list[int] = field(default_factory=list)
+    spent: list[Paid] = field(default_factory=list)
     saved_nano_usd: int = 0
     in_flight: bool = False
     gone: bool = False

@@ -231,6 +231,7 @@ class Pipeline:
             try:
                 admission = await self._access.admit(other)
                 progress.decided(admission.plan)
+                self._recorder.goes_on(other, progress)
                 call = self._call(other, admission, progress, sink, index)
                 failed = await self._serve(call, broken)
             except GatewayError as error:

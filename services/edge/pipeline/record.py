@@ -1,29 +1,43 @@
 """
-What is kept of a request: an intent when it is admitted, its log entry before its answer ends.
+What is kept of a request: an intent when it is admitted, what it has used while it runs, its log entry before
+its answer ends.
 
-Both go to the spool with plain writes, so that neither waits for the ledger and both survive the death of
-this process.
+All go to the spool with plain writes, so that none waits for the ledger and all survive the death of this
+process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from kit.telemetry.tracing import current_trace_id
 from services.edge.pipeline.decision import passed
+from services.edge.pipeline.exchange import Paid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from kit.pricing.pricer import Pricer
     from services.edge.pipeline.exchange import Exchange, Progress
 
-__all__ = ["Recorder", "Spool", "custom_cost", "summed"]
+    Settlement = Callable[[Progress, Sequence[Paid]], bytes]
+
+__all__ = ["MOST", "Recorder", "Spool", "custom_cost", "summed"]
+
+MOST: Final = (1 << 63) - 1
+"""What a field for a count holds. A provider may tell as much, and more than one of them may."""
 
 _NANO = 1_000_000_000
+# What a request used in this time, the death of this process leaves uncounted. Each takes 40 us.
+_AMEND_EVERY_S: Final = 0.5
+# After so many, others have their turn.
+_AMENDED_AT_ONCE: Final = 50
 _EVENT_STREAM = "text/event-stream"
 _CUSTOM_PRICES = {
     "per_token_in": "input_token_nano_usd",
@@ -40,8 +54,33 @@ class Spool(Protocol):
     def begin(self, log_id: str, entry: bytes) -> None:
         """Keep the intent. Raises `GatewayError` OVERLOADED when there is no room left."""
 
+    def amend(self, log_id: str, entry: bytes) -> None:
+        """Keep more of what is known in the place of the intent."""
+
     def finish(self, log_id: str, entry: bytes) -> None:
         """Keep the log entry."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """
+    A request that was begun.
+
+    Attributes:
+        exchange: It, or the step of it that is tried now.
+        progress: What became of it so far.
+        kept: What `used` said when it was kept last.
+    """
+
+    exchange: Exchange
+    progress: Progress
+    kept: tuple[usage_pb2.Usage | None, int, int] | None = None
+
+    @property
+    def used(self) -> tuple[usage_pb2.Usage | None, int, int]:
+        """What changes whenever it has used more, or something that is not known yet."""
+        progress = self.progress
+        return progress.usage, len(progress.spent), len(progress.attempts)
 
 
 class Recorder:
@@ -50,6 +89,24 @@ class Recorder:
     def __init__(self, spool: Spool, pricer: Pricer) -> None:
         self._spool = spool
         self._pricer = pricer
+        self._running: dict[str, _Running] = {}
+
+    @asynccontextmanager
+    async def amending(self, settlement: Settlement, log: Any) -> AsyncIterator[None]:
+        """
+        Keep what running requests have used by now, while the context is open.
+
+        Args:
+            settlement: Gives what tells limits of it, should this process die; see
+                `services.edge.pipeline.reservations`.
+            log: Where defects are told.
+        """
+        task = asyncio.create_task(self._amend_often(settlement, log), name="what runs is kept")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def begin(self, exchange: Exchange, progress: Progress) -> None:
         """
@@ -62,23 +119,23 @@ class Recorder:
             entry = _entry(exchange, progress)
             self._spool.begin(progress.log_id, entry.SerializeToString())
             progress.entry = entry
+            self._running[progress.log_id] = _Running(exchange, progress)
+
+    def goes_on(self, exchange: Exchange, progress: Progress) -> None:
+        """Take note that another step of a request is tried, whose prices are its own."""
+        if running := self._running.get(progress.log_id):
+            running.exchange = exchange
 
     def charge(self, exchange: Exchange, progress: Progress) -> None:
         """Take note of what the last attempt used, if that is known; the request pays for it, once."""
-        usage = progress.usage
-        if usage is None:
+        if progress.usage is None:
             return
-        cost = self._price(exchange, progress)
-        if exchange.options.custom_cost is not None:
-            listed = self._price(exchange, progress, named=False)
-            progress.listed.append(0 if listed is None else listed.nano_usd)
-        if progress.spent and _is_for_all(exchange):
-            cost = usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CUSTOM)
+        paid = self._paid(exchange, progress, progress.usage)
         note = progress.attempts[-1]
-        note.usage.CopyFrom(usage)
-        if cost is not None:
-            note.cost.CopyFrom(cost)
-        progress.spent.append((usage, cost))
+        note.usage.CopyFrom(paid.usage)
+        if paid.cost is not None:
+            note.cost.CopyFrom(paid.cost)
+        progress.spent.append(paid)
         # What the next attempt does not tell of itself is not known.
         progress.usage = progress.cost = None
 
@@ -87,12 +144,13 @@ class Recorder:
         custom = custom_cost(exchange)
         if progress.spent:
             self.charge(exchange, progress)
-            _add_up(progress)
+            progress.usage, progress.cost = _added_up(progress.spent)
         else:
             progress.cost = self._price(exchange, progress)
         entry = progress.entry
         if entry is None:
             return
+        self._running.pop(progress.log_id, None)
         _add_outcome(entry, exchange, progress)
         if progress.usage is not None:
             entry.usage.CopyFrom(progress.usage)
@@ -103,6 +161,50 @@ class Recorder:
         if progress.keep_bodies:
             _add_payload(entry, exchange, progress)
         self._spool.finish(progress.log_id, entry.SerializeToString())
+
+    async def _amend_often(self, settlement: Settlement, log: Any) -> None:
+        while True:
+            await asyncio.sleep(_AMEND_EVERY_S)
+            changed = [each for each in self._running.values() if each.used != each.kept]
+            for count, running in enumerate(changed, 1):
+                try:
+                    self._amend(running, settlement)
+                except Exception:  # whatever it is, the others are kept all the same
+                    log.exception("use of a running request not kept")
+                if count % _AMENDED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def _amend(self, running: _Running, settlement: Settlement) -> None:
+        """Keep what a request has used by now."""
+        exchange, progress = running.exchange, running.progress
+        running.kept = running.used
+        spent = progress.spent
+        if progress.usage is not None:
+            spent = [*spent, self._paid(exchange, progress, progress.usage)]
+        if not spent or progress.entry is None or progress.finished:
+            return
+        entry = log_entry_pb2.LogEntry()
+        entry.CopyFrom(progress.entry)
+        _add_outcome(entry, exchange, progress)
+        usage, cost = _added_up(spent)
+        entry.usage.CopyFrom(usage)
+        if cost is not None:
+            entry.cost.CopyFrom(cost)
+        if (custom := custom_cost(exchange)) is not None:
+            entry.custom_cost.CopyFrom(custom)
+        entry.settlement = settlement(progress, spent)
+        self._spool.amend(progress.log_id, entry.SerializeToString())
+
+    def _paid(self, exchange: Exchange, progress: Progress, usage: usage_pb2.Usage) -> Paid:
+        """Give what the last attempt used, and what the request pays for it."""
+        if progress.spent and _is_for_all(exchange):
+            cost: usage_pb2.Cost | None = usage_pb2.Cost(nano_usd=0, source=usage_pb2.COST_SOURCE_CUSTOM)
+        else:
+            cost = self._price(exchange, progress)
+        listed = (
+            None if exchange.options.custom_cost is None else self._price(exchange, progress, named=False)
+        )
+        return Paid(usage, cost, 0 if listed is None else listed.nano_usd)
 
     def _price(self, exchange: Exchange, progress: Progress, *, named: bool = True) -> usage_pb2.Cost | None:
         return self._pricer.cost(
@@ -121,16 +223,16 @@ def _is_for_all(exchange: Exchange) -> bool:
     return prices is not None and "total_cost" in prices
 
 
-def _add_up(progress: Progress) -> None:
-    """Add up what attempts used; a cost that is not known makes the sum so."""
-    progress.usage = summed([usage for usage, _ in progress.spent])
-    costs = [cost for _, cost in progress.spent if cost is not None]
-    if len(costs) < len(progress.spent):
-        progress.cost = None
-        return
-    progress.cost = usage_pb2.Cost()
-    progress.cost.CopyFrom(costs[-1])
-    progress.cost.nano_usd = sum(cost.nano_usd for cost in costs)
+def _added_up(spent: Sequence[Paid]) -> tuple[usage_pb2.Usage, usage_pb2.Cost | None]:
+    """Add up what one attempt or more used; a cost that is not known makes the sum so."""
+    usage = summed([paid.usage for paid in spent])
+    costs = [paid.cost for paid in spent if paid.cost is not None]
+    if len(costs) < len(spent):
+        return usage, None
+    cost = usage_pb2.Cost()
+    cost.CopyFrom(costs[-1])
+    cost.nano_usd = min(MOST, sum(each.nano_usd for each in costs))
+    return usage, cost
 
 
 def summed(usages: Sequence[usage_pb2.Usage]) -> usage_pb2.Usage:
@@ -141,7 +243,7 @@ def summed(usages: Sequence[usage_pb2.Usage]) -> usage_pb2.Usage:
             if field.name == "estimated":
                 total.estimated = True
             else:
-                setattr(total, field.name, getattr(total, field.name) + value)
+                setattr(total, field.name, min(MOST, getattr(total, field.name) + value))
     return total
 
 

@@ -12,24 +12,30 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from google.protobuf.message import DecodeError
+
 from headrace.common.v1 import usage_pb2
 from headrace.router.v1 import router_service_pb2, router_service_pb2_grpc
 from kit.errors import GatewayError, Reason
 from services.edge.pipeline.estimate import asked_models, estimate
-from services.edge.pipeline.record import custom_cost
+from services.edge.pipeline.record import MOST, custom_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from headrace.common.v1 import caller_pb2
     from headrace.ledger.v1 import log_entry_pb2
     from kit.pricing.pricer import Pricer
     from kit.service import Runtime
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.attempts import Call
-    from services.edge.pipeline.exchange import Progress
+    from services.edge.pipeline.exchange import Paid, Progress
 
 __all__ = ["Reservation", "Reservations"]
 
 _BATCH: Final = 256
+# Trying again does not help.
+_NEVER_TAKEN: Final = frozenset({Reason.INVALID_REQUEST, Reason.GATEWAY_NOT_FOUND})
 # Settlements that may wait; when router stays away for longer, what was reserved counts.
 _MOST_WAITING: Final = 20_000
 _PAUSE_S: Final = 0.05
@@ -65,11 +71,13 @@ class Reservations:
     def __init__(self, runtime: Runtime, config: EdgeConfig, pricer: Pricer) -> None:
         self._stub = router_service_pb2_grpc.RouterServiceStub(runtime.channel("router"))
         self._timeout_s = config.decision_timeout_s
+        self._limits_timeout_s = config.limits_timeout_s
         self._lifetime_s = config.reservation_s
         self._usual_output_tokens = config.usual_output_tokens
         self._pricer = pricer
         self._log = runtime.log("reservations")
         self._waiting: deque[router_service_pb2.Settlement] = deque()
+        self._most_sent = _BATCH
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -108,7 +116,7 @@ class Reservations:
         progress.reserved += 1
         reservation = Reservation(request.id, caller, len(progress.spent), custom)
         try:
-            answer = await self._stub.Reserve(request, timeout=self._timeout_s)
+            answer = await self._stub.Reserve(request, timeout=self._limits_timeout_s)
         except GatewayError as error:
             if error.reason in (Reason.RATE_LIMITED, Reason.SPEND_LIMITED):
                 progress.limits = _told(error)
@@ -128,6 +136,33 @@ class Reservations:
         if progress.reservation is not None:
             self._settle_spent(progress.reservation, progress)
             progress.reservation = None
+
+    def settle_left(self, settlements: Iterable[bytes]) -> None:
+        """Tell what requests used that an earlier life of this edge did not end; see `settlement`."""
+        for each in settlements:
+            try:
+                self._queue(router_service_pb2.Settlement.FromString(each))
+            except DecodeError:
+                self._log.warning("settlement unreadable: what was reserved counts")
+
+    def settlement(self, progress: Progress, spent: Sequence[Paid]) -> bytes:
+        """
+        Give what would settle a running request if it ended now, serialised.
+
+        Empty where nothing is reserved, or an attempt is under way that has told of no use yet: it counts as
+        it was reserved.
+
+        Args:
+            progress: What became of the request so far.
+            spent: All that it has used by now.
+        """
+        reservation = progress.reservation
+        if reservation is None:
+            return b""
+        used = spent[reservation.since :]
+        if not used or (progress.usage is None and not progress.attempts[-1].HasField("usage")):
+            return b""
+        return _settlement(reservation, *_sums(used)).SerializeToString()
 
     def settle(self, progress: Progress) -> None:
         """Tell what a request used, once that is known; what is not known counts as it was reserved."""
@@ -191,17 +226,13 @@ class Reservations:
 
     def _settle_spent(self, reservation: Reservation, progress: Progress) -> None:
         """Tell what was paid for since the reservation; what earlier ones were settled with is not in it."""
-        spent = progress.spent[reservation.since :]
-        listed = progress.listed[reservation.since :]
-        tokens = sum(usage.input_tokens + usage.output_tokens for usage, _ in spent)
-        costs = [cost.nano_usd for _, cost in spent if cost is not None]
-        known = len(costs) == len(spent)
-        self._settle(reservation, tokens=tokens, nano_usd=max(sum(costs), sum(listed)) if known else None)
+        tokens, nano_usd = _sums(progress.spent[reservation.since :])
+        self._settle(reservation, tokens=tokens, nano_usd=nano_usd)
 
     def _settle(self, reservation: Reservation, *, tokens: int | None, nano_usd: int | None) -> None:
-        settlement = router_service_pb2.Settlement(
-            id=reservation.id, caller=reservation.caller, tokens=tokens, nano_usd=nano_usd
-        )
+        self._queue(_settlement(reservation, tokens, nano_usd))
+
+    def _queue(self, settlement: router_service_pb2.Settlement) -> None:
         if len(self._waiting) >= _MOST_WAITING:
             self._log.warning("settlement lost: what was reserved counts")
             return
@@ -223,7 +254,7 @@ class Reservations:
 
     async def _send_batch(self) -> bool:
         """Send the oldest settlements; they stay until router has them, who takes each once."""
-        batch = [self._waiting[place] for place in range(min(_BATCH, len(self._waiting)))]
+        batch = [self._waiting[place] for place in range(min(self._most_sent, len(self._waiting)))]
         if not batch:
             return True
         try:
@@ -231,11 +262,43 @@ class Reservations:
                 router_service_pb2.SettleRequest(settlements=batch), timeout=self._timeout_s
             )
         except GatewayError as error:
+            if error.reason in _NEVER_TAKEN:
+                self._set_apart(batch, error)
+                return True
             self._log.debug("settlements not taken", reason=error.reason, waiting=len(self._waiting))
             return False
         for _ in batch:
             self._waiting.popleft()
         return True
+
+    def _set_apart(self, batch: list[router_service_pb2.Settlement], error: GatewayError) -> None:
+        """Send one by one until the one is found, and left out, that router does not take."""
+        self._most_sent = 1
+        if len(batch) == 1:
+            self._most_sent = _BATCH
+            self._log.warning(
+                "settlement refused: what was reserved counts", reason=error.reason, id=batch[0].id
+            )
+            self._waiting.popleft()
+
+
+def _settlement(
+    reservation: Reservation, tokens: int | None, nano_usd: int | None
+) -> router_service_pb2.Settlement:
+    return router_service_pb2.Settlement(
+        id=reservation.id,
+        caller=reservation.caller,
+        tokens=None if tokens is None else min(tokens, MOST),
+        nano_usd=None if nano_usd is None else min(nano_usd, MOST),
+    )
+
+
+def _sums(spent: Sequence[Paid]) -> tuple[int, int | None]:
+    """Add up tokens, and the money that limits count: None where a cost is not known."""
+    tokens = sum(paid.usage.input_tokens + paid.usage.output_tokens for paid in spent)
+    costs = [paid.cost.nano_usd for paid in spent if paid.cost is not None]
+    counted = max(sum(costs), sum(paid.listed_nano_usd for paid in spent))
+    return tokens, counted if len(costs) == len(spent) else None
 
 
 def _told(error: GatewayError) -> list[router_service_pb2.LimitState]:

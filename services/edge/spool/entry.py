@@ -11,14 +11,20 @@ from headrace.ledger.v1 import log_entry_pb2
 __all__ = ["interrupted", "without_payload"]
 
 
-def interrupted(intent: bytes) -> bytes | None:
-    """Return the entry of a request that died with its edge; nothing when the intent is not an entry."""
+def interrupted(intent: bytes) -> tuple[bytes, bytes] | None:
+    """
+    Return the entry of a request that died with its edge, and what settles it: empty where nothing does.
+
+    Nothing when the intent is not an entry.
+    """
     try:
         entry = log_entry_pb2.LogEntry.FromString(intent)
     except DecodeError:
         return None
+    settlement = entry.settlement
+    entry.ClearField("settlement")
     entry.outcome = log_entry_pb2.OUTCOME_INTERRUPTED
-    return entry.SerializeToString()
+    return entry.SerializeToString(), settlement
 
 
 def without_payload(entry: bytes) -> bytes | None:

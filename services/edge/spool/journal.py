@@ -117,6 +117,18 @@ class Journal:
             raise self._refusal() from error
         self._open[log_id] = entry
 
+    def amend(self, log_id: str, entry: bytes) -> None:
+        """Write anew what is known of a request that still runs; without room, what was written stays."""
+        # What is over goes first. While the ledger is away it needs the room, half of which is left to it.
+        tight = self._unwritten or 2 * self.pending_bytes > self._config.soft_limit_bytes
+        if log_id not in self._open or tight:
+            return
+        try:
+            self._append(Kind.INTENT, log_id, entry)
+        except OSError:
+            return
+        self._open[log_id] = entry
+
     def finish(self, log_id: str, entry: bytes) -> None:
         """Write what is to be recorded of a request. Never fails, never loses the entry."""
         tight = self.pending_bytes > self._config.soft_limit_bytes
@@ -238,7 +250,7 @@ class Journal:
                 self._sealed[-1 - _REMEMBERED].finals = None
 
     def _carry_over(self, segment: Segment) -> None:
-        still_open = [log_id for log_id in segment.intents if log_id in self._open]
+        still_open = [log_id for log_id in dict.fromkeys(segment.intents) if log_id in self._open]
         if not still_open:
             return
         active = self._active or self._new_segment()

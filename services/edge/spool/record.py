@@ -34,7 +34,7 @@ _HEADER_BYTES = len(_MAGIC) + _FIXED.size + _CRC.size
 class Kind(IntEnum):
     """What a record says about a request."""
 
-    INTENT = 1  # accepted; the payload is the entry as far as it is known
+    INTENT = 1  # accepted, or still running; the payload is the entry as far as it is known; the last counts
     FINAL = 2  # over; the payload is the entry to be recorded
     DISCARD = 3  # not to be recorded; no payload
 

@@ -33,13 +33,20 @@ class Spool:
     """
     Keeps log entries on disk until the ledger has them. Use `open`.
 
-    `begin`, `finish` and `discard` are synchronous, take some microseconds and must be called from the event
-    loop's thread. For every id that was begun, the ledger gets exactly one entry, unless it was discarded:
-    the one given to `finish`, or, when the process died first, the one given to `begin` with
-    `OUTCOME_INTERRUPTED`. An entry may be sent more than once; the ledger keeps the first of an id.
+    `begin`, `amend`, `finish` and `discard` are synchronous, take some microseconds and must be called from
+    the event loop's thread. For every id that was begun, the ledger gets exactly one entry, unless it was
+    discarded: the one given to `finish`, or, when the process died first, the last one given to `begin` or
+    `amend` with `OUTCOME_INTERRUPTED`. An entry may be sent more than once; the ledger keeps the first of an
+    id.
+
+    Attributes:
+        unsettled: What earlier lives left to be told of limits, as `LogEntry.settlement` has it.
     """
 
-    def __init__(self, *, journal: Journal, shipper: Shipper, lock_fd: int, log: Any) -> None:
+    def __init__(
+        self, *, journal: Journal, shipper: Shipper, lock_fd: int, log: Any, unsettled: tuple[bytes, ...]
+    ) -> None:
+        self.unsettled = unsettled
         self._journal = journal
         self._shipper = shipper
         self._lock_fd = lock_fd
@@ -92,12 +99,12 @@ class Spool:
                 write=write,
             )
             metrics.observe(journal)
-            _inherit(journal, leftovers, metrics, log)
+            unsettled = _inherit(journal, leftovers, metrics, log)
         except BaseException:
             os.close(lock_fd)
             raise
         shipper = Shipper(journal, directory=directory, send=send, config=config, metrics=metrics, log=log)
-        spool = cls(journal=journal, shipper=shipper, lock_fd=lock_fd, log=log)
+        spool = cls(journal=journal, shipper=shipper, lock_fd=lock_fd, log=log, unsettled=unsettled)
         spool._start()
         return spool
 
@@ -123,6 +130,18 @@ class Spool:
             GatewayError: OVERLOADED; there is no room to record the request, so it must not run.
         """
         self._journal.begin(log_id, entry)
+
+    def amend(self, log_id: str, entry: bytes) -> None:
+        """
+        Write what is known by now of a request that was begun. Never fails: without room, it is passed over.
+
+        Args:
+            log_id: The entry's id, as in `begin`.
+            entry: Serialised `LogEntry` as far as it is known, without payload.
+        """
+        self._journal.amend(log_id, entry)
+        if self._journal.has_work:
+            self._shipper.wake()
 
     def finish(self, log_id: str, entry: bytes) -> None:
         """
@@ -169,15 +188,19 @@ class Spool:
             self._shipper.wake()
 
 
-def _inherit(journal: Journal, leftovers: Leftovers, metrics: SpoolMetrics, log: Any) -> None:
-    unfinished = []
+def _inherit(journal: Journal, leftovers: Leftovers, metrics: SpoolMetrics, log: Any) -> tuple[bytes, ...]:
+    """Finish what earlier lives left unfinished; returns what settles it."""
+    unfinished, unsettled = [], []
     unreadable = 0
     for log_id, intent in leftovers.unfinished.items():
-        entry = interrupted(intent)
-        if entry is None:
+        found = interrupted(intent)
+        if found is None:
             unreadable += 1
-        else:
-            unfinished.append((log_id, intent, entry))
+            continue
+        entry, settlement = found
+        unfinished.append((log_id, intent, entry))
+        if settlement:
+            unsettled.append(settlement)
     journal.inherit(leftovers.segments, unfinished)
     metrics.interrupted.inc(len(unfinished))
     metrics.corrupt.inc(unreadable)
@@ -190,3 +213,4 @@ def _inherit(journal: Journal, leftovers: Leftovers, metrics: SpoolMetrics, log:
             damaged=leftovers.corrupt_count + unreadable,
             torn=leftovers.torn_count,
         )
+    return tuple(unsettled)

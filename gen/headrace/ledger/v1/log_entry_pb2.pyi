@@ -98,6 +98,7 @@ class LogEntry(_message.Message):
     FEEDBACK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 in lower case, made by the edge: the idempotency key of `Record`."""
     provider: _builtins.str
@@ -144,6 +145,10 @@ class LogEntry(_message.Message):
     """People's judgement, -1 to 1. Absent: none."""
     score: _builtins.float
     """People's or a program's score, 0 to 100. Absent: none."""
+    settlement: _builtins.bytes
+    """Serialised `headrace.router.v1.Settlement` of what the request has used by
+    now. Only in an edge's spool, for its next life; the ledger never gets it.
+    """
     @_builtins.property
     def caller(self) -> _caller_pb2.Caller:
         """Whose request it was."""
@@ -221,10 +226,11 @@ class LogEntry(_message.Message):
         feedback: _builtins.float | None = ...,
         score: _builtins.float | None = ...,
         decision: _decision_pb2.Decision | None = ...,
+        settlement: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "decision", b"decision", "duration", b"duration", "feedback", b"feedback", "payload", b"payload", "score", b"score", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "decision", b"decision", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "feedback", b"feedback", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "score", b"score", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_feedback", b"_feedback", "_score", b"_score", "attempts", b"attempts", "cached", b"cached", "caller", b"caller", "cost", b"cost", "create_time", b"create_time", "custom_cost", b"custom_cost", "decision", b"decision", "duration", b"duration", "error_reason", b"error_reason", "event_id", b"event_id", "feedback", b"feedback", "finish_reason", b"finish_reason", "id", b"id", "outcome", b"outcome", "path", b"path", "payload", b"payload", "provider", b"provider", "request_content_type", b"request_content_type", "request_size", b"request_size", "requested_model", b"requested_model", "response_content_type", b"response_content_type", "response_model", b"response_model", "response_size", b"response_size", "score", b"score", "settlement", b"settlement", "status", b"status", "step", b"step", "streamed", b"streamed", "target_model", b"target_model", "trace_id", b"trace_id", "translation_notes", b"translation_notes", "usage", b"usage", "user_agent", b"user_agent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__feedback: _TypeAlias = _typing.Literal["feedback"]  # noqa: Y015
     _WhichOneofArgType__feedback: _TypeAlias = _typing.Literal["_feedback", b"_feedback"]  # noqa: Y015
