@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import kubernetes_validate
 import yaml
-from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
 
 __all__ = ["VERSIONS", "problems"]
 
@@ -24,7 +26,16 @@ VERSIONS: Final = ("1.35", "1.36", "1.37")
 """The three newest versions that there are schemas of."""
 
 OURS: Final = Path(__file__).resolve().parent.parent / "deploy" / "k8s" / "schemas"
-_THEIRS: Final = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+
+
+def _theirs() -> Path:
+    found = find_spec("kubernetes_validate")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "kubernetes-json-schema"
+
+
+_THEIRS: Final = _theirs()
 
 
 def problems(document: dict[str, Any]) -> list[str]:
@@ -47,6 +58,8 @@ def problems(document: dict[str, Any]) -> list[str]:
 @cache
 def _schema(kind: str, api_version: str, version: str) -> Draft202012Validator | None:
     """Return the strict schema of a kind in a version of Kubernetes, named as the package names its files."""
+    from jsonschema import Draft202012Validator  # takes seconds, which who asks nothing need not wait
+
     directory = _THEIRS / f"v{version}.0-local-strict"
     short = re.sub(r"^([^./]*)(?:\.[^/]*)?/", r"\1-", api_version)
     path = directory / f"{kind.lower()}-{short}.json"
@@ -57,12 +70,16 @@ def _schema(kind: str, api_version: str, version: str) -> Draft202012Validator |
 
 @cache
 def _definitions(directory: Path) -> Registry[Any]:
+    from referencing import Registry, Resource
+
     contents = json.loads((directory / "_definitions.json").read_text())
     return Resource.from_contents(contents) @ Registry()
 
 
 @cache
 def _own_schema(kind: str, api_version: str) -> Draft202012Validator | None:
+    from jsonschema import Draft202012Validator
+
     group = api_version.rpartition("/")[0]
     path = OURS / f"{group}_{kind}.yaml"
     if not path.exists():

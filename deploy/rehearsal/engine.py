@@ -204,7 +204,8 @@ def _lay_out_etc(pod: PodRecord) -> None:
     lines += [f"{address} {' '.join(names)}" for address, names in pod.template.spec.host_aliases]
     (directory / "hosts").write_text("\n".join([*lines, ""]))
     search = " ".join(search_path(pod.namespace))
-    (directory / "resolv.conf").write_text(f"search {search}\nnameserver {pod.node.dns}\noptions ndots:5\n")
+    options = " ".join(("ndots:5", *pod.template.spec.dns_options))
+    (directory / "resolv.conf").write_text(f"search {search}\nnameserver {pod.node.dns}\noptions {options}\n")
 
 
 def _system_pods(network: Network, prometheus: str) -> list[Endpoint]:

@@ -203,6 +203,7 @@ class PodSpec:
     groups: tuple[int, ...]
     spread: tuple[Spread, ...]
     apart: tuple[Affinity, ...]
+    dns_options: tuple[str, ...]
     host_aliases: tuple[tuple[str, tuple[str, ...]], ...]
 
 

@@ -77,6 +77,7 @@ def _spec(fields: Fields) -> PodSpec:
     )
     fields.only("others are not supported", dnsPolicy="ClusterFirst", shareProcessNamespace=False)
     fields.only("others are not supported", os={"name": "linux"})
+    dns_options: tuple[str, ...] = fields.maybe("dnsConfig", _dns_options) or ()
     service_account = fields.text("serviceAccountName", "default")
     fields.only("it must be the serviceAccountName", serviceAccount=service_account)
     return PodSpec(
@@ -91,8 +92,19 @@ def _spec(fields: Fields) -> PodSpec:
         groups=groups,
         spread=fields.each("topologySpreadConstraints", _spread),
         apart=fields.maybe("affinity", _affinity) or (),
+        dns_options=dns_options,
         host_aliases=fields.each("hostAliases", lambda alias: (alias.text("ip"), alias.texts("hostnames"))),
     )
+
+
+def _dns_options(fields: Fields) -> tuple[str, ...]:
+    """Return options as `resolv.conf` has them; a pod's name servers and search path are the cluster's."""
+    return fields.each("options", _dns_option)
+
+
+def _dns_option(fields: Fields) -> str:
+    name, value = fields.text("name"), fields.text("value", "")
+    return f"{name}:{value}" if value else name
 
 
 def _spread(fields: Fields) -> Spread:

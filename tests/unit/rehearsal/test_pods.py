@@ -8,7 +8,7 @@ import pytest
 
 from deploy.rehearsal.dockerfile import parse, read_dockerfile
 from deploy.rehearsal.environment import Facts, MissingReferenceError, environment, expanded
-from deploy.rehearsal.errors import RehearsalError
+from deploy.rehearsal.errors import ManifestError, RehearsalError
 from deploy.rehearsal.fields import Fields
 from deploy.rehearsal.images import ROOT, Images, postgres, source
 from deploy.rehearsal.objects import Data
@@ -40,6 +40,16 @@ def container(**spec: Any) -> ContainerSpec:
 def variables(**spec: Any) -> dict[str, str]:
     found = environment(container(**spec), {"BASE": "base"}, FACTS, lambda kind, name: DATA.get((kind, name)))
     return {name: value for name, value in found.items() if not name.startswith(("KUBERNETES_", "HOSTNAME"))}
+
+
+def test_options_of_look_ups() -> None:
+    """They stand in a pod's `resolv.conf`; other name servers than the cluster's are refused."""
+    options = [{"name": "timeout", "value": "1"}, {"name": "edns0"}]
+
+    assert ("timeout:1", "edns0") == pod_spec(dnsConfig={"options": options}).dns_options
+    assert () == pod_spec().dns_options
+    with pytest.raises(ManifestError, match="nameservers"):
+        pod_spec(dnsConfig={"nameservers": ["10.0.0.1"]})
 
 
 def test_environment() -> None:
