@@ -17,6 +17,8 @@ LOCAL_MODEL ?= 0
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup
+# Compiled code is kept: to compile it again is most of what a program costs that starts.
+unexport PYTHONDONTWRITEBYTECODE
 
 -include .makerc
 
@@ -130,7 +132,10 @@ proto-breaking: setup ## Fail when a proto breaks the last release
 
 ##@ Tests
 
-.PHONY: test-unit test-wire test-contract test-integration test-e2e test-rehearsal test-repo node
+.PHONY: test-whole test-unit test-wire test-contract test-integration test-e2e test-rehearsal test-repo node
+test-whole: setup node ## Every test, in its heaviest form, but for the rehearsal (make rehearse-all)
+	$(PYTEST) --whole $(or $(T),tests --ignore=tests/rehearsal)
+
 test-unit: setup ## Decisions, alone
 	$(PYTEST) $(or $(T),tests/unit)
 

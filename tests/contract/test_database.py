@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from kit.database import NAMING, Database, Location, PostgresSchema, key_text, open_database, upsert
+from kit.database_config import DatabaseConfig
 from kit.database_postgres import connect
 from kit.errors import GatewayError, Reason
 from kit.generation import GenerationCounter
@@ -33,6 +34,8 @@ ROWS = Table(
     Column("id", key_text(64), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
+# Hundreds at once take turns, on a machine that others use as well.
+PATIENT = DatabaseConfig(connect_timeout_s=60, statement_timeout_s=60, lock_timeout_s=60)
 
 
 @pytest.fixture
@@ -43,6 +46,8 @@ def counts() -> Counter[str]:
 @pytest.fixture
 async def database(database_location: Location, counts: Counter[str]) -> AsyncIterator[Database]:
     place = dataclasses.replace(database_location, on_statement=lambda kind: counts.update((kind,)))
+    if isinstance(place, PostgresSchema):
+        place = dataclasses.replace(place, settings=PATIENT)
     async with open_database(place, METADATA, name="x", log=LOG) as found:
         async with found.write() as connection:
             await GENERATION.begin(connection, now_s=0)

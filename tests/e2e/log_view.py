@@ -12,6 +12,8 @@ import orjson
 from tests.e2e.calls import Answer, call
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import aiohttp
 
     from tests.fakes.stack import Stack
@@ -74,6 +76,19 @@ class LogView:
                 break
             number += 1
         return entries
+
+    async def with_all(
+        self, log_ids: Iterable[str | None], *, among: int, timeout_s: float = 60
+    ) -> list[dict[str, Any]]:
+        """Give the newest entries, at least `among` of them if there are so many, once some are there."""
+        wanted = set(log_ids)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            entries = await self.newest(among)
+            if not (missing := wanted - {entry["id"] for entry in entries}):
+                return entries
+            assert time.monotonic() < deadline, f"no entries {missing} after {timeout_s} s"
+            await asyncio.sleep(0.2)
 
     async def _get(self, path: str) -> Answer:
         return await call(self._session, self._url + path, method="GET", token=self._stack.token)

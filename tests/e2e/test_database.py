@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Launch
     from tests.fakes.stack import Stack
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 MODEL = "openai/gpt-4o-mini+words=3"
 

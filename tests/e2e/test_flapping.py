@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Launch
     from tests.e2e.upstreams import Upstreams
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # The provider is down for so long, then up for as long. The product's own times are a minute and more; here
 # all are shorter by the same measure, so that a minute's flapping takes a few seconds.

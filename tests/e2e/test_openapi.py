@@ -50,7 +50,7 @@ SENT = [
     ),
 ]
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Target:

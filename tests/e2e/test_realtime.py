@@ -77,7 +77,7 @@ def _json(what: Any) -> str:
     return orjson.dumps(what).decode()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @each_topology_of_its_own
 async def test_real_clients(
     launch: Launch,

@@ -9,48 +9,69 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
-import pytest
 
-from tests.e2e.calls import DONE, call, chat_body
+from tests.e2e.calls import DONE, Answer, call, chat_body
 from tests.e2e.topologies import each_topology_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.e2e.conftest import Launch
-    from tests.fakes.stack import Topology
+    from tests.fakes.stack import Stack, Topology
 
 LIMIT_S = 5.0
 
 
 @each_topology_of_its_own
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 async def test_it_stops_within_five_seconds_and_leaves_nothing(
     launch: Launch,
     topology: Topology,
-    number: signal.Signals,
     session: aiohttp.ClientSession,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A running stream gets its end, the exit status is 0, and no process, socket or port stays."""
-    stack = await asyncio.to_thread(launch, topology)
-    streaming = asyncio.create_task(
-        call(
-            session,
-            f"{stack.openai_base_url}/chat/completions",
-            chat_body("openai/gpt-4o-mini+words=60+pace=25", "to the end", stream=True),
-            token=stack.token,
-        )
-    )
-    await asyncio.sleep(0.5)
-    stopped = await asyncio.to_thread(stack.stop, number)
-    answer = await streaming
-    record_property("stopped_after_s", round(stopped.took_s, 2))
+    """
+    By SIGTERM, and in its next life by Ctrl-C: a running stream gets its end, the exit status is 0, and no
+    process, socket or port stays.
 
-    assert answer.events[-1].data == DONE
-    assert answer.text.split()[-1] == "w59"
+    What was answered just before the stop is in the log after the next start.
+    """
+    stack = await asyncio.to_thread(launch, topology)
+    answers = await stopped_in_use(stack, signal.SIGTERM, session, record_property)
+    await asyncio.to_thread(stack.start)
+    listed = await call(session, f"{stack.logs_url}?per_page=50", method="GET", token=stack.token)
+    await stopped_in_use(stack, signal.SIGINT, session, record_property)
+
+    assert sorted(entry["id"] for entry in listed.json["result"]) == sorted(one.log_id for one in answers)
+
+
+async def stopped_in_use(
+    stack: Stack,
+    number: signal.Signals,
+    session: aiohttp.ClientSession,
+    record_property: Callable[[str, object], None],
+) -> list[Answer]:
+    """Stop it by a signal during a stream, demand a good end, and give all answers until then."""
+    url = f"{stack.openai_base_url}/chat/completions"
+    body = chat_body("openai/gpt-4o-mini+words=3", "late")
+    answers = [await call(session, url, body, token=stack.token) for _ in range(20)]
+    response = await session.post(
+        url,
+        json=chat_body("openai/gpt-4o-mini+words=60+pace=25", "to the end", stream=True),
+        headers={"authorization": f"Bearer {stack.token}"},
+    )
+    begun = await response.content.readany()
+    stopping = asyncio.create_task(asyncio.to_thread(stack.stop, number))
+    rest = await response.read()
+    stopped = await stopping
+    streamed = Answer(status=response.status, headers=response.headers, body=begun + rest, read_at=())
+    record_property(f"stopped_after_s by {number.name}", round(stopped.took_s, 2))
+
+    assert {200} == {one.status for one in (*answers, streamed)}
+    assert streamed.events[-1].data == DONE
+    assert streamed.text.split()[-1] == "w59"
     stopped.assert_clean()
     assert stopped.took_s < LIMIT_S
+    return [*answers, streamed]
 
 
 async def test_an_endless_stream_does_not_hold_it_up(launch: Launch, session: aiohttp.ClientSession) -> None:
@@ -73,21 +94,6 @@ async def test_an_endless_stream_does_not_hold_it_up(launch: Launch, session: ai
     assert b"[DONE]" not in body
     stopped.assert_clean()
     assert stopped.took_s < LIMIT_S
-
-
-async def test_logs_are_flushed_before_the_end(launch: Launch, session: aiohttp.ClientSession) -> None:
-    """What was answered just before the stop is in the log after the next start."""
-    stack = await asyncio.to_thread(launch, "split")
-    url = f"{stack.openai_base_url}/chat/completions"
-    ids = [
-        (await call(session, url, chat_body("openai/gpt-4o-mini+words=3", "late"), token=stack.token)).log_id
-        for _ in range(20)
-    ]
-    (await asyncio.to_thread(stack.stop)).assert_clean()
-    await asyncio.to_thread(stack.start)
-    listed = await call(session, f"{stack.logs_url}?per_page=50", method="GET", token=stack.token)
-
-    assert sorted(entry["id"] for entry in listed.json["result"]) == sorted(ids)
 
 
 async def test_a_stop_during_the_start_leaves_nothing(launch: Launch) -> None:

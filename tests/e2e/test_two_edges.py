@@ -24,7 +24,7 @@ COUNTED = "headrace_database_statements_total"
 EDGES = 2
 CALLERS = 4
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 CALLER = caller_pb2.Caller(account_id="local", gateway_id="default")
 MESSAGES = [{"role": "user", "content": "Hello?"}]
-QUICK = Timeouts(connect_s=2.0, first_byte_s=5.0, idle_s=5.0, total_s=10.0)
+# Of calls that are answered: a limit is there to end a hang.
+QUICK = Timeouts(connect_s=20.0, first_byte_s=30.0, idle_s=30.0, total_s=50.0)
 
 
 @dataclass(slots=True)

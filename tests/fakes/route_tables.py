@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,16 @@ class RouteCase:
         return b"" if self.body is None else json.dumps(self.body).encode()
 
 
+@cache
+def _rows(name: str) -> list[dict[str, Any]]:
+    return list(yaml.load((_TABLES / name).read_text(), Loader=yaml.CSafeLoader))
+
+
 def route_cases() -> list[RouteCase]:
     """Return the cases of `routes.yaml`."""
     return [
         _case(route["name"], route["elements"], case)
-        for route in yaml.safe_load((_TABLES / "routes.yaml").read_text())
+        for route in _rows("routes.yaml")
         for case in route["cases"]
     ]
 
@@ -85,8 +91,8 @@ def route_cases() -> list[RouteCase]:
 def condition_cases() -> list[RouteCase]:
     """Return the rows of `conditions.yaml`, each as a route with that condition."""
     found = []
-    for row in yaml.safe_load((_TABLES / "conditions.yaml").read_text()):
-        elements = yaml.safe_load(_AROUND)
+    for row in _rows("conditions.yaml"):
+        elements = yaml.load(_AROUND, Loader=yaml.CSafeLoader)
         elements[1]["properties"] = {"conditions": row["if"]}
         found.append(
             RouteCase(

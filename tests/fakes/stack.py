@@ -112,7 +112,7 @@ class Stack:
         """Return where the log entries of the default gateway are listed."""
         return f"{self.base_url}/client/v4/accounts/{self.account}/ai-gateway/gateways/default/logs"
 
-    def start(self, *, timeout_s: float = 60) -> None:
+    def start(self, *, timeout_s: float = 120) -> None:
         """
         Start it and wait until it is ready.
 
@@ -160,7 +160,7 @@ class Stack:
         except (OSError, urllib.error.URLError):
             return False
 
-    def wait_ready(self, *, timeout_s: float = 60) -> float:
+    def wait_ready(self, *, timeout_s: float = 120) -> float:
         """
         Wait until every service answers.
 
@@ -206,7 +206,7 @@ class Stack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         if done.returncode != 0:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ import grpc.aio
 import orjson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kit import rundir
 from tests.fakes.ports import free_ports
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ async def _running(home: Path, *words: str, **env: str) -> AsyncIterator[_Proces
         *words,
         env={
             "PATH": os.environ["PATH"],
+            "TMPDIR": tempfile.gettempdir(),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
             "HEADRACE_DATA_DIR": str(home),
             "HEADRACE_LISTEN": f"127.0.0.1:{grpc_port}",
@@ -92,7 +95,7 @@ async def test_a_process_that_drains_is_live_and_not_ready(tmp_path: Path) -> No
     async with _running(tmp_path, HEADRACE_DRAIN_DELAY_S="60", HEADRACE_GRACE_S="1") as running:
         await running.logged("ready")
         assert (SERVING, SERVING, SERVING) == await running.told()
-        assert [] == list((tmp_path / "run").iterdir())
+        assert [] == list(rundir.resolve(tmp_path).iterdir())
 
         running.process.send_signal(signal.SIGTERM)
         await running.logged("stopping")

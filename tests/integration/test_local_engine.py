@@ -60,8 +60,8 @@ async def post(session: aiohttp.ClientSession, path: str, **body: Any) -> tuple[
         return answer.status, await answer.json()
 
 
-async def busy_slots(engine: LocalEngine, model: str = PACKAGED) -> int:
-    """How many of llama.cpp's slots are at work."""
+async def slots_of(engine: LocalEngine, model: str = PACKAGED) -> list[dict[str, Any]]:
+    """What llama.cpp says of its slots."""
     child = engine.child(model)
     assert child is not None
     connector = aiohttp.UnixConnector(child.socket, force_close=True)
@@ -69,16 +69,30 @@ async def busy_slots(engine: LocalEngine, model: str = PACKAGED) -> int:
         aiohttp.ClientSession(connector=connector) as session,
         session.get("http://llama/slots") as answer,
     ):
-        return sum(slot["is_processing"] for slot in await answer.json())
+        return list(await answer.json())
 
 
-async def until_slots(engine: LocalEngine, *, busy: bool, within_s: float) -> None:
+async def busy_slots(engine: LocalEngine, model: str = PACKAGED) -> int:
+    """How many of llama.cpp's slots are at work."""
+    return sum(slot["is_processing"] for slot in await slots_of(engine, model))
+
+
+async def until_slots(engine: LocalEngine, *, busy: bool) -> None:
     """Wait until a slot is at work, or none is."""
-    async with asyncio.timeout(within_s):
-        while True:
-            if bool(await busy_slots(engine)) is busy:
-                return
+    async with asyncio.timeout(40):
+        while bool(await busy_slots(engine)) is not busy:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.005)
+
+
+async def longest_text(engine: LocalEngine, *, after: int) -> int:
+    """How many tokens the longest text has, question and answer, of the tasks after one."""
+    found = [slot for slot in await slots_of(engine) if slot.get("id_task", -1) > after]
+    return max(int(slot["n_prompt_tokens"]) for slot in found)
+
+
+async def last_task(engine: LocalEngine) -> int:
+    """Number of the newest task that a slot has had."""
+    return max(int(slot.get("id_task", -1)) for slot in await slots_of(engine))
 
 
 def names(directory: Path) -> list[str]:
@@ -253,16 +267,15 @@ async def test_client_that_goes_frees_the_slot(engine: LocalEngine, *, stream: b
     """A generation stops at once when its client goes, whether it was streamed or not."""
     body = {"messages": HELLO, "max_tokens": 450, "ignore_eos": True, "stream": stream}
     headers = {"X-Conversation-Id": "keeps-llama-going"}
+    before = await last_task(engine)
     async with client_of(engine) as session:
         request = asyncio.create_task(_read(session, body, headers))
-        await until_slots(engine, busy=True, within_s=5)
+        await until_slots(engine, busy=True)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
+    await until_slots(engine, busy=False)
 
-    gone = time.monotonic()
-    await until_slots(engine, busy=False, within_s=2)
-
-    assert time.monotonic() - gone < 1
+    assert await longest_text(engine, after=before) < 450
 
 
 async def _read(session: aiohttp.ClientSession, body: dict[str, Any], headers: dict[str, str]) -> None:
@@ -281,15 +294,19 @@ async def test_more_requests_than_slots_wait(session: aiohttp.ClientSession) -> 
 async def test_waiting_client_that_goes_is_forgotten(engine: LocalEngine) -> None:
     """A client that goes while it waits for a slot leaves nothing to compute, and its place to the next."""
     long = {"messages": HELLO, "max_tokens": 450, "ignore_eos": True, "stream": True}
+    before = await last_task(engine)
     async with client_of(engine) as session:
         requests = [asyncio.create_task(_read(session, long, {})) for _ in range(3 * SLOTS)]
-        await asyncio.sleep(0.3)
+        await until_slots(engine, busy=True)
+        await asyncio.sleep(0.3)  # for the others to wait in line
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
-        await until_slots(engine, busy=False, within_s=2)
+        await until_slots(engine, busy=False)
+        longest = await longest_text(engine, after=before)
         status, _ = await post(session, "chat/completions", messages=HELLO, max_tokens=1)
 
+    assert longest < 450
     assert status == 200
 
 
@@ -414,7 +431,7 @@ async def test_check_starts_a_dead_worker_again(tmp_path: Path) -> None:
         child = engine.child(PACKAGED)
         assert child is not None
         os.kill(child.pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 if not child.alive:
                     break
@@ -468,7 +485,7 @@ async def test_killed_parent_takes_its_worker_along(tmp_path: Path, moment: str)
     workers = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
     await parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=3)
+    _, alive = psutil.wait_procs(workers, timeout=30)
 
     assert len(workers) == 1
     assert alive == []

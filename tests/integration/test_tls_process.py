@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ class Cache:
         lay(self.tls_dir, authority.issue(dns=[SERVER], uri=spiffe("cache")))
         self._env = {
             "PATH": os.environ["PATH"],
+            "TMPDIR": tempfile.gettempdir(),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
             "HEADRACE_DATA_DIR": str(home),
             "HEADRACE_PROCESS": "cache",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from kit import rundir
 from kit.probe import ask
 from tests.fakes.ports import free_port
 
@@ -68,7 +69,8 @@ class Running:
 
     def sockets(self) -> list[Path]:
         """Return the sockets that are there."""
-        return sorted(path for path in self.data_dir.rglob("*") if path.is_socket())
+        places = (self.data_dir, rundir.resolve(self.data_dir))
+        return sorted({path for place in places for path in place.rglob("*") if path.is_socket()})
 
 
 @asynccontextmanager

@@ -36,15 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--few-adapters", action="store_true", help="with --whole: without adapters that nobody asks"
     )
-    parser.addoption("--whole", action="store_true", help="rehearse everything, which takes long")
     parser.addoption(
         "--previous", metavar="REVISION", help="the release to upgrade from; else the newest tag"
     )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark `whole`."""
-    config.addinivalue_line("markers", "whole: a scenario that runs with --whole only")
 
 
 def is_whole(config: pytest.Config) -> bool:
@@ -53,15 +47,13 @@ def is_whole(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give scenarios time, and leave out those that are not of the short form."""
+    """Give scenarios time."""
     whole = is_whole(config)
     for item in items:
         if "tests/rehearsal/" not in str(item.path):
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(WHOLE_TIMEOUT_S if whole else SHORT_TIMEOUT_S))
-        if item.get_closest_marker("whole") is not None and not whole:
-            item.add_marker(pytest.mark.skip(reason="runs with --whole only: make rehearse-all"))
 
 
 @pytest.fixture(scope="session")
