@@ -42,8 +42,12 @@ _AWAY = frozenset({Reason.SERVICE_UNAVAILABLE, Reason.DEADLINE_EXCEEDED, Reason.
 # While a service is known to be away, stale answers are used without knocking again for this long.
 _KNOCK_EVERY_S = 0.5
 
+# How long a question without an earlier answer waits for a service that was there and is away: as long as one
+# needs to start again, or to be found again by somebody whose host was cut off.
+_PATIENCE_S = 2.0
+
 _RECONNECT_FIRST_S = 0.05
-_RECONNECT_MOST_S = 1.0
+_RECONNECT_MOST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class DecisionCache(Generic[K, V]):
         self._entries: dict[K, _Entry[V]] = {}
         self._flights: dict[K, asyncio.Task[tuple[V, bool]]] = {}
         self._watched = False
+        self._back = asyncio.Event()
         self._generation: int | None = None
         self._voided: dict[str, int] = {}
         self._absent_until = 0.0
@@ -162,6 +167,7 @@ class DecisionCache(Generic[K, V]):
                 self._log.debug("watch lost", reason=error.reason)
             finally:
                 self._watched = False
+                self._back.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _RECONNECT_MOST_S)
 
@@ -169,6 +175,7 @@ class DecisionCache(Generic[K, V]):
         missed_nothing = first and event.generation == self._generation
         self._generation = event.generation
         self._watched = True
+        self._back.set()
         self._absent_until = 0.0
         if missed_nothing:
             return
@@ -182,7 +189,9 @@ class DecisionCache(Generic[K, V]):
             self._voided = {"": event.generation}
             self._entries.clear()
 
-    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]]) -> tuple[V, bool]:
+    async def _fetch(
+        self, key: K, fetch: Callable[[], Awaitable[Fetched[V]]], *, patient: bool = True
+    ) -> tuple[V, bool]:
         """Ask; tells whether the answer is for all who wait for one."""
         try:
             fetched = await fetch()
@@ -196,9 +205,24 @@ class DecisionCache(Generic[K, V]):
             entry = self._entries.get(key)
             if entry is not None and now < entry.grace_until:
                 return entry.value, True
-            raise
+            if not (patient and error.reason is Reason.SERVICE_UNAVAILABLE and await self._comes_back()):
+                raise
+            return await self._fetch(key, fetch, patient=False)
         self._keep(key, fetched)
         return fetched.value, _reuse_s(fetched.lifetime) > 0
+
+    async def _comes_back(self) -> bool:
+        """Wait until a service that was lost is heard of, but not for long."""
+        if not self.heard:
+            return False
+        try:
+            # The end of the stream may be noticed a moment after that of the call.
+            await asyncio.sleep(_RECONNECT_FIRST_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._back.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _keep(self, key: K, fetched: Fetched[V]) -> None:
         lifetime = fetched.lifetime

@@ -87,7 +87,7 @@ _NOT_SENT: Final = (
 # How it says that somebody is there, or that there is nobody to ask: not by silence.
 _ANSWERED: Final = ("refused", "errors resolving ", "empty address list")
 _HAS_SUBSTITUTE: Final = frozenset({f"{_AUTH}AuthService/Authenticate", f"{_ROUTER}RouterService/Plan"})
-"""Whose callers go on with an earlier answer while nobody can be asked."""
+"""Whose callers have an earlier answer while nobody can be asked, or wait themselves: `kit.decisions`."""
 
 
 def not_sent(error: grpc.aio.AioRpcError) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headrace.common.v1 import lifetime_pb2
+from kit import decisions
 from kit.decisions import DecisionCache, Fetched
 from kit.errors import GatewayError, Reason
 
@@ -273,6 +274,41 @@ async def test_grace_while_the_service_is_away(here: World) -> None:
     here.now_s += 301
     with pytest.raises(GatewayError):
         await here.get()
+
+
+async def test_a_question_of_nobody_before_waits_for_a_service_that_comes_back(here: World) -> None:
+    """It is asked once more when the service is heard of, so that a restart fails nobody."""
+    here.failure = AWAY
+    await here.lose_watch()
+    asked = asyncio.create_task(here.get())
+    await asyncio.sleep(0.1)
+    waited = not asked.done()
+    here.failure = None
+    await here.tell(1)
+
+    assert waited
+    assert "answer 2" == await asked
+
+
+async def test_a_question_of_nobody_before_does_not_wait_for_ever(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not heard of in time, or fails again, fails; and so does one that was never there, at once."""
+    monkeypatch.setattr(decisions, "_PATIENCE_S", 0.1)
+    here.failure = AWAY
+    with pytest.raises(GatewayError):
+        await here.get()
+    assert 2 == here.asked
+    await here.lose_watch()
+    with pytest.raises(GatewayError):
+        await here.get()
+    assert 3 == here.asked
+
+    never = World()
+    never.failure = AWAY
+    monkeypatch.setattr(decisions, "_PATIENCE_S", 3600)
+    with pytest.raises(GatewayError):
+        await never.get()
 
 
 async def test_away_service_is_not_asked_for_each_request(here: World) -> None:
