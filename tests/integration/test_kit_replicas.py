@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import grpc
+import grpc.aio
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -159,6 +161,12 @@ async def test_what_one_replica_cannot_do_another_may(reason: Reason, answered: 
         assert answered == second.calls
 
 
+async def _lost(channel: grpc.aio.Channel) -> None:
+    """Wait until a channel knows that its replica has gone: what is sent before goes with it."""
+    while (state := channel.get_state()) is grpc.ChannelConnectivity.READY:
+        await channel.wait_for_state_change(state)
+
+
 async def test_a_call_waits_for_a_replica_to_come_back() -> None:
     """When there is none at all for a moment, as between two replicas of a service that has one."""
     (one,) = addresses(1)
@@ -166,6 +174,7 @@ async def test_a_call_waits_for_a_replica_to_come_back() -> None:
         client = Client(channel)
         async with replica(one) as first:
             await client.until(first)
+        await _lost(channel)
         waiting = asyncio.create_task(client.change())
         watching = client.watch()
         first_told = asyncio.create_task(anext(watching))
@@ -188,6 +197,7 @@ async def test_what_is_sent_while_it_is_asked_waits_too() -> None:
         client = Client(channel)
         async with replica(one) as first:
             await client.until(first)
+        await _lost(channel)
         stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         answers = stub.ServerReflectionInfo(requests())
         told = asyncio.create_task(anext(answers))
