@@ -11,6 +11,7 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from kit.background import going_on
 from kit.database_errors import DatabaseAwayError
 from kit.database_location import PostgresSchema
 from kit.database_postgres import connect
@@ -51,13 +52,9 @@ async def watch_changes(
         yield
         return
     listener = _Listener(database, database.location, generations, hub)
-    task = asyncio.create_task(listener.run(), name=f"{database.name} changes")
-    try:
+    async with going_on(listener.run()):
         await listener.tried.wait()
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
 
 
 class _Listener:

@@ -11,6 +11,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from kit.background import going_on
 from kit.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -63,12 +64,10 @@ class LastUse:
     @asynccontextmanager
     async def storing(self) -> AsyncIterator[None]:
         """Store now and then while the context is open, and once more at its end."""
-        task = asyncio.create_task(self._go_on())
         try:
-            yield
+            async with going_on(self._go_on()):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.flush()
 
     async def _go_on(self) -> None:

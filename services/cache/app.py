@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from headrace.cache.v1.cache_service_pb2_grpc import add_CacheServiceServicer_to_server
+from kit.background import going_on
 from kit.clock import SystemClock
 from kit.config import load
 from kit.service import Binding, Service
@@ -67,12 +68,8 @@ async def _store(
         return
     store = MemoryAnswerStore(max_bytes=config.max_bytes, claim_s=config.claim_s, clock=clock)
     StoreMetrics(store, runtime.metrics)
-    sweeper = asyncio.create_task(_sweep(store, config.sweep_interval_s), name="cache sweeper")
-    try:
+    async with going_on(_sweep(store, config.sweep_interval_s)):
         yield store
-    finally:
-        sweeper.cancel()
-        await asyncio.wait((sweeper,))
 
 
 @asynccontextmanager

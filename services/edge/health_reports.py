@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from headrace.provider.v1 import provider_service_pb2 as provider_pb
 from headrace.router.v1 import router_service_pb2 as pb
+from kit.background import going_on
 from kit.errors import GatewayError, Reason
 from kit.providers import is_custom
 
@@ -162,12 +163,10 @@ class HealthReports:
     @asynccontextmanager
     async def sending(self, every_s: float) -> AsyncIterator[None]:
         """Send what was counted now and then while the context is open, and what is left at its end."""
-        task = asyncio.create_task(self._run(every_s))
         try:
-            yield
+            async with going_on(self._run(every_s)):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.flush()
 
     async def flush(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.auth.v1 import credential_pb2, provider_config_pb2
+from kit.background import going_on
 from kit.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -72,12 +73,10 @@ class KeyReports:
     @asynccontextmanager
     async def sending(self, every_s: float) -> AsyncIterator[None]:
         """Send what is known now and then while the context is open, and what is left at its end."""
-        task = asyncio.create_task(self._run(every_s))
         try:
-            yield
+            async with going_on(self._run(every_s)):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.flush()
 
     async def flush(self) -> None:

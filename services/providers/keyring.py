@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, credential_pb2, credential_pb2_grpc
+from kit.background import going_on
 from kit.decisions import DecisionCache, Fetched
 from kit.providers import CUSTOM_PREFIX, SLUGS, canonical, is_custom
 from kit.secret import Secret
@@ -115,16 +116,10 @@ class Keyring:
         Args:
             *each: Called as often as old answers are looked for.
         """
-        tasks = [
-            asyncio.create_task(self._decisions.follow(self._watch)),
-            asyncio.create_task(_every(_PURGE_EVERY_S, (self._decisions.purge, *each))),
-        ]
-        try:
+        async with going_on(
+            self._decisions.follow(self._watch), _every(_PURGE_EVERY_S, (self._decisions.purge, *each))
+        ):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _resolve(self, caller: caller_pb2.Caller, provider: str, alias: str) -> StoredKeys:
         key = (caller.account_id, caller.gateway_id, provider, alias)

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from kit.background import going_on
 from kit.valkey import ValkeyError
 from services.router.core.health import FRESH, Phase, claimed, reported, settled
 from services.router.core.health_state import dump, load
@@ -151,12 +152,10 @@ class ValkeyHealth:
     async def running(self, every_s: float) -> AsyncIterator[None]:
         """Share with others while the context is open: so often, and soon after what matters."""
         await self.sync()
-        task = asyncio.create_task(self._run(every_s))
         try:
-            yield
+            async with going_on(self._run(every_s)):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.sync()
 
     async def sync(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
+from kit.background import going_on
 from kit.telemetry.tracing import current_trace_id
 from services.edge.pipeline.decision import passed
 from services.edge.pipeline.exchange import Paid
@@ -101,12 +102,8 @@ class Recorder:
                 `services.edge.pipeline.reservations`.
             log: Where defects are told.
         """
-        task = asyncio.create_task(self._amend_often(settlement, log), name="what runs is kept")
-        try:
+        async with going_on(self._amend_often(settlement, log)):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def begin(self, exchange: Exchange, progress: Progress) -> None:
         """
@@ -141,7 +138,6 @@ class Recorder:
 
     def finish(self, exchange: Exchange, progress: Progress) -> None:
         """Keep the log entry. Called before the last byte of the answer is sent."""
-        custom = custom_cost(exchange)
         if progress.spent:
             self.charge(exchange, progress)
             progress.usage, progress.cost = _added_up(progress.spent)
@@ -152,12 +148,7 @@ class Recorder:
             return
         self._running.pop(progress.log_id, None)
         _add_outcome(entry, exchange, progress)
-        if progress.usage is not None:
-            entry.usage.CopyFrom(progress.usage)
-        if progress.cost is not None:
-            entry.cost.CopyFrom(progress.cost)
-        if custom is not None:
-            entry.custom_cost.CopyFrom(custom)
+        _add_use(entry, exchange, progress.usage, progress.cost)
         if progress.keep_bodies:
             _add_payload(entry, exchange, progress)
         self._spool.finish(progress.log_id, entry.SerializeToString())
@@ -186,12 +177,7 @@ class Recorder:
         entry = log_entry_pb2.LogEntry()
         entry.CopyFrom(progress.entry)
         _add_outcome(entry, exchange, progress)
-        usage, cost = _added_up(spent)
-        entry.usage.CopyFrom(usage)
-        if cost is not None:
-            entry.cost.CopyFrom(cost)
-        if (custom := custom_cost(exchange)) is not None:
-            entry.custom_cost.CopyFrom(custom)
+        _add_use(entry, exchange, *_added_up(spent))
         entry.settlement = settlement(progress, spent)
         self._spool.amend(progress.log_id, entry.SerializeToString())
 
@@ -304,6 +290,20 @@ def _add_outcome(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Pr
         answered = progress.outcome == log_entry_pb2.OUTCOME_SUCCESS
         entry.decision.CopyFrom(passed(progress.decision, progress.element_id, answered=answered))
     entry.translation_notes.extend(progress.notes)
+
+
+def _add_use(
+    entry: log_entry_pb2.LogEntry,
+    exchange: Exchange,
+    usage: usage_pb2.Usage | None,
+    cost: usage_pb2.Cost | None,
+) -> None:
+    if usage is not None:
+        entry.usage.CopyFrom(usage)
+    if cost is not None:
+        entry.cost.CopyFrom(cost)
+    if (custom := custom_cost(exchange)) is not None:
+        entry.custom_cost.CopyFrom(custom)
 
 
 def _add_payload(entry: log_entry_pb2.LogEntry, exchange: Exchange, progress: Progress) -> None:
