@@ -35,7 +35,7 @@ LOOPBACK = "127.0.0.1,::1"
 # A test that shares the stack of a topology; see tests/e2e/topologies.py.
 SHARED_STACK = re.compile(r"^tests/e2e/.*\[(split|inline)[-\]]")
 # Tests that share a stack of their module.
-STACK_OF_MODULE = "tests/e2e/test_openapi.py"
+STACK_OF_MODULE = ("tests/e2e/test_openapi.py", "tests/e2e/test_two_edges.py")
 # These take minutes, by themselves or together.
 LONGEST = ("rehearsal", "e2e-inline", "e2e-split")
 

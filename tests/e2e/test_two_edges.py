@@ -12,12 +12,12 @@ import pytest
 
 from kit.probe import ask
 from tests.e2e.calls import chat_body
+from tests.fakes.stack import Setup, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from tests.e2e.conftest import Launch
-    from tests.fakes.stack import Stack
+    from tests.e2e.upstreams import Upstreams
 
 BODY = chat_body("openai/gpt-4o-mini", "hello")
 COUNTED = "headrace_database_statements_total"
@@ -27,10 +27,16 @@ CALLERS = 4
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def stack(launch: Launch) -> Stack:
+@pytest.fixture(scope="module")
+def stack(upstreams: Upstreams, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # Last uses are stored in the background, which is not what is counted here.
-    return launch("split", workers=EDGES, HEADRACE_AUTH_LAST_USE_EVERY_S="3600")
+    env = {**upstreams.environment(), "HEADRACE_AUTH_LAST_USE_EVERY_S": "3600"}
+    stack = Stack(Setup(workers=EDGES, env=env), tmp_path_factory.mktemp("two"))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
 
 
 class Edges:

@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     import aiohttp
 
     from tests.e2e.conftest import Launch
-    from tests.fakes.stack import Topology
+    from tests.fakes.stack import Stack, Topology
 
 MODEL = "openai/gpt-4o-mini"
 
 
 @each_topology_of_its_own
-async def test_http_works_without_envoy(
+async def test_it_works_without_envoy(
     launch: Launch, topology: Topology, session: aiohttp.ClientSession
 ) -> None:
-    """Answers and streams are served, and a stop leaves nothing."""
+    """Answers and streams are served, and gRPC on a port of its own; a stop leaves nothing."""
     stack = await asyncio.to_thread(launch, topology, envoy=False)
     url = f"{stack.openai_base_url}/chat/completions"
     whole = await call(session, url, chat_body(MODEL, "hello"), token=stack.token)
     streamed = await call(session, url, chat_body(MODEL, "hello", stream=True), token=stack.token)
+    if topology == "split":  # all in one process, there is no gRPC for others
+        await asyncio.to_thread(_assert_grpc, stack)
     stopped = await asyncio.to_thread(stack.stop)
 
     assert whole.text == streamed.text == "The stand-in answers."
@@ -38,9 +40,8 @@ async def test_http_works_without_envoy(
     stopped.assert_clean()
 
 
-def test_grpc_works_without_envoy(launch: Launch) -> None:
-    """An edge of its own serves gRPC on its port; no other service can be reached there."""
-    stack = launch("split", envoy=False)
+def _assert_grpc(stack: Stack) -> None:
+    """Demand that an edge of its own serves gRPC on its port, and no other service can be reached there."""
     with grpc.insecure_channel(stack.grpc_target) as channel:
         models = inference_service_pb2_grpc.InferenceServiceStub(channel).ListModels(
             inference_service_pb2.ListModelsRequest(),
