@@ -54,6 +54,7 @@ REPEATABLE: Final = frozenset(
         f"{_ROUTER}RouteService/GetRouteVersion",
         f"{_ROUTER}RouteService/ListRouteDeployments",
         f"{_ROUTER}RouteService/SimulateRoute",
+        "/headrace.cache.v1.CacheService/Renew",
         f"{_LEDGER}List",
         f"{_LEDGER}Get",
         f"{_LEDGER}GetPayload",

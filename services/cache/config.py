@@ -56,10 +56,10 @@ class CacheConfig:
         at_most=19,
     )
     claim_s: float = setting(
-        120.0,
-        "How long others wait for whoever fetches an answer, in seconds. When it has not come by then, one "
-        "of them fetches it as well: so long requests may be stuck when an edge dies, and an answer that "
-        "takes longer may be fetched twice.",
+        30.0,
+        "How long others wait for whoever fetches an answer and is not heard of, in seconds. The edge renews "
+        "its claim every third of it while the call runs; when it dies, one of those who wait fetches the "
+        "answer after so long.",
         at_least=0.01,
         at_most=3600,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
@@ -11,7 +11,7 @@ from kit.errors import GatewayError, Reason
 from services.cache.core.epochs import Scope
 from services.cache.core.key import Question, mark_of, scope_of, unpack
 from services.cache.core.lifetime import checked_stale_s, checked_ttl_s
-from services.cache.store import Answer, Wanted
+from services.cache.store import Answer, Claim, Wanted
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
@@ -19,7 +19,21 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from services.cache.core.key import Key
 
-__all__ = ["answer", "entry", "key", "question", "response", "scope", "seconds", "wanted"]
+__all__ = [
+    "MOST_CLAIMS",
+    "answer",
+    "claims",
+    "entry",
+    "key",
+    "question",
+    "response",
+    "scope",
+    "seconds",
+    "wanted",
+]
+
+MOST_CLAIMS: Final = 1000
+"""Claims that are renewed at once, at most."""
 
 _NANOS = 1_000_000_000
 
@@ -60,15 +74,31 @@ def wanted(request: pb.LookupRequest) -> Wanted:
 
 
 def response(
-    packed_key: bytes, value: bytes | None, *, stale: bool = False, claimed: bool = False
+    packed_key: bytes,
+    value: bytes | None,
+    *,
+    stale: bool = False,
+    claimed: bool = False,
+    claim_id: int = 0,
+    claim_s: float = 0.0,
 ) -> pb.LookupResponse:
     """
     Write what was found.
 
+    Args:
+        packed_key: The key that the caller is to bring back.
+        value: The answer.
+        stale: Whether it is past its time.
+        claimed: Whether the caller is the one to fetch it.
+        claim_id: Names the claim; zero for none.
+        claim_s: How long that lasts.
+
     Raises:
         ValueError: It is nothing that was kept.
     """
-    found = pb.LookupResponse(key=packed_key, claimed=claimed)
+    found = pb.LookupResponse(key=packed_key, claimed=claimed, claim_id=claim_id)
+    if claim_id:
+        found.claim_lifetime.FromMicroseconds(int(claim_s * 1_000_000))
     if value is not None:
         try:
             found.entry.ParseFromString(value)
@@ -122,6 +152,18 @@ def answer(request: pb.StoreRequest, packed: bytes) -> Answer:
         ttl_s=checked_ttl_s(seconds(request.ttl)),
         stale_s=checked_stale_s(seconds(request.stale)),
     )
+
+
+def claims(request: pb.RenewRequest) -> list[Claim]:
+    """
+    Read which claims to renew.
+
+    Raises:
+        GatewayError: INVALID_REQUEST; there are too many, or what is none among them.
+    """
+    if len(request.claims) > MOST_CLAIMS:
+        raise _invalid("claims", f"At most {MOST_CLAIMS} claims can be renewed at once.")
+    return [Claim(key=key(each.key), id=each.id) for each in request.claims]
 
 
 def scope(request: pb.PurgeRequest) -> Scope:

@@ -42,12 +42,15 @@ class CacheMetrics:
         self.not_kept = stored.labels("not_kept")
         claims = Counter(
             names.METRIC_CACHE_CLAIMS,
-            "Answers that a caller undertook to fetch, and those that it gave up.",
+            "Answers that a caller undertook to fetch, and what became of that: renewed for as long again, "
+            "lost before it was renewed, given up.",
             ["what"],
             registry=registry,
         )
         self.claimed = claims.labels("claimed")
         self.released = claims.labels("released")
+        self.renewed = claims.labels("renewed")
+        self.lost = claims.labels("lost")
         waits = Counter(
             names.METRIC_CACHE_WAITS,
             "Lookups that waited for an answer that somebody else fetched, by what came of it.",

@@ -95,6 +95,14 @@ class CacheServicer(CacheServiceServicer):
         self._metrics.released.inc()
         return pb.ReleaseResponse()
 
+    async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:
+        """Let claims last longer."""
+        kept = await self._store.renew(convert.claims(request))
+        renewed = sum(kept)
+        self._metrics.renewed.inc(renewed)
+        self._metrics.lost.inc(len(kept) - renewed)
+        return pb.RenewResponse(kept=kept)
+
     async def Purge(self, request: pb.PurgeRequest, context: Any) -> pb.PurgeResponse:
         """Forget answers."""
         await self._store.purge(convert.scope(request))
@@ -121,7 +129,14 @@ class CacheServicer(CacheServiceServicer):
         try:
             if found.value is not None:
                 value = await self._packing.unpack(found.value)
-            answer = convert.response(packed_key, value, stale=found.stale, claimed=found.claimed)
+            answer = convert.response(
+                packed_key,
+                value,
+                stale=found.stale,
+                claimed=found.claimed,
+                claim_id=found.claim_id,
+                claim_s=self._config.claim_s,
+            )
             self._metrics.bytes_given.inc(len(value or b""))
         except ValueError:
             # Of another release, or not ours at all: it is fetched again.

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.cache.core.epochs import Scope
     from services.cache.core.key import Key
 
-__all__ = ["Answer", "AnswerStore", "Found", "Wanted"]
+__all__ = ["Answer", "AnswerStore", "Claim", "Found", "Wanted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Found:
         stale: Whether it is past its time.
         claimed: Whether the caller is the one to fetch it.
         taken: Whether somebody else does.
+        claim_id: Names the claim, for `renew`; zero when there is none, or none that is kept anywhere.
         conflict: Whether the key stands for another request; then there is nothing else.
     """
 
@@ -47,7 +50,22 @@ class Found:
     stale: bool = False
     claimed: bool = False
     taken: bool = False
+    claim_id: int = 0
     conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """
+    What somebody undertook to fetch.
+
+    Attributes:
+        key: Its key, with the count of purges that it was found with.
+        id: Its name.
+    """
+
+    key: Key
+    id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +90,9 @@ class AnswerStore(Protocol):
     """
     Keeps answers under keys until their time is over, others need the room, or they are purged.
 
-    Whoever has a key may have the answer. A claim on a key belongs to nobody in particular: it is there from
-    the lookup that got it to the next `put` or `release` with a key that is not from before a purge which the
-    claim is from after, or until its time is over. A store that is away
+    Whoever has a key may have the answer, and may end the claim on it: it is there from the lookup that got
+    it to the next `put` or `release` with a key that is not from before a purge which the claim is from
+    after, or until its time is over. Only who knows its name may let it last longer. A store that is away
     fails only in `purge`; else it keeps nothing, and everybody is told to fetch for himself.
     """
 
@@ -92,6 +110,15 @@ class AnswerStore(Protocol):
 
     async def release(self, key: Key) -> None:
         """End the claim on a key."""
+        ...
+
+    async def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """
+        Let claims last for their time again, from now on.
+
+        Returns:
+            For each whether it is still there, as far as that could be found out.
+        """
         ...
 
     async def purge(self, scope: Scope) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from services.cache.core.epochs import Epochs
@@ -12,10 +13,12 @@ from services.cache.store import Found
 from services.cache.waiting import Waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kit.clock import Clock
     from services.cache.core.epochs import Scope
     from services.cache.core.key import Key
-    from services.cache.store import Answer, Wanted
+    from services.cache.store import Answer, Claim, Wanted
 
 __all__ = ["ENTRY_OVERHEAD_BYTES", "MemoryAnswerStore"]
 
@@ -36,6 +39,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
+    id: int
     born: int
     request: bytes
     expires_s: float
@@ -64,8 +68,9 @@ class MemoryAnswerStore:
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         # By time of expiry. An entry that was replaced or evicted leaves its mark behind until it comes up.
         self._expiries: list[tuple[float, bytes]] = []
-        # All claims last equally long: the oldest comes first.
+        # All claims last equally long: what was claimed or renewed first comes first.
         self._claims: OrderedDict[bytes, _Claim] = OrderedDict()
+        self._claim_ids = count(1)
         self._waiting = Waiting()
         self._bytes = 0
         self.evicted_count = 0
@@ -96,14 +101,21 @@ class MemoryAnswerStore:
         if kept is not None and now_s < kept.fresh_until_s:
             self._kept.move_to_end(key.digest)
             return Found(born=born, value=kept.value)
-        claimed = wanted.claims and claim is None
-        if claimed:
-            self._claims[key.digest] = _Claim(born, key.request, now_s + self._claim_s)
+        claim_id = next(self._claim_ids) if wanted.claims and claim is None else 0
+        if claim_id:
+            self._claims[key.digest] = _Claim(claim_id, born, key.request, now_s + self._claim_s)
         old = None
         if kept is not None and now_s < kept.fresh_until_s + wanted.stale_s:
             self._kept.move_to_end(key.digest)
             old = kept.value
-        return Found(born=born, value=old, stale=old is not None, claimed=claimed, taken=claim is not None)
+        return Found(
+            born=born,
+            value=old,
+            stale=old is not None,
+            claimed=claim_id > 0,
+            taken=claim is not None,
+            claim_id=claim_id,
+        )
 
     async def changed(self, key: Key, left_s: float) -> None:
         """Wait until there may be something new about a key that is taken, or for so long."""
@@ -126,6 +138,12 @@ class MemoryAnswerStore:
             return
         self._claims.pop(key.digest, None)
         self._waiting.wake(key.digest)
+
+    async def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """Let claims last for their time again, and say which are still there."""
+        now_s = self._clock.monotonic_s()
+        self._end_claims(now_s)
+        return [self._renew(claim, now_s + self._claim_s) for claim in claims]
 
     async def purge(self, scope: Scope) -> None:
         """Forget answers, and those that are being fetched now."""
@@ -187,6 +205,16 @@ class MemoryAnswerStore:
             del self._claims[key.digest]
             return None
         return claim
+
+    def _renew(self, claim: Claim, expires_s: float) -> bool:
+        digest = claim.key.digest
+        held = self._claims.get(digest)
+        # Names begin anew with the process, and counts of purges do not.
+        if held is None or (held.id, held.born) != (claim.id, claim.key.born):
+            return False
+        self._claims[digest] = replace(held, expires_s=expires_s)
+        self._claims.move_to_end(digest)
+        return True
 
     def _end_claims(self, now_s: float) -> None:
         while self._claims:

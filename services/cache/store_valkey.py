@@ -9,6 +9,7 @@ digests.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,16 +18,16 @@ from kit.valkey import Trouble, ValkeyError
 from services.cache.core.epochs import MOST_EPOCHS
 from services.cache.core.lifetime import MAX_TTL_S
 from services.cache.store import Found
-from services.cache.valkey_scripts import FIND, PURGE, PUT, RELEASE
+from services.cache.valkey_scripts import FIND, PURGE, PUT, RELEASE, RENEW
 from services.cache.waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
     from kit.valkey import Valkey
     from services.cache.core.epochs import Scope
     from services.cache.core.key import Key
-    from services.cache.store import Answer, Wanted
+    from services.cache.store import Answer, Claim, Wanted
 
 __all__ = ["ValkeyAnswerStore"]
 
@@ -42,6 +43,8 @@ _BYTES_PER_S: Final = 50_000_000
 # A longer one is fetched by an exchange of its own, which may take as long as it needs: one that always came
 # too late would look like a server that is away.
 _LONG_BYTES: Final = 500_000
+# Of a claim's name, which no two caches may give to two claims on a key.
+_ID_BITS: Final = 63
 
 
 class ValkeyAnswerStore:
@@ -84,7 +87,9 @@ class ValkeyAnswerStore:
                 task.add_done_callback(lambda done: self._give_back(key, done))
             raise
         # Of those who asked together, one has the claim.
-        return found if is_first or not found.claimed else replace(found, claimed=False, taken=True)
+        if is_first or not found.claimed:
+            return found
+        return replace(found, claimed=False, taken=True, claim_id=0)
 
     async def changed(self, key: Key, left_s: float) -> None:
         """Wait until there may be something new about a key that is taken, or for so long."""
@@ -128,6 +133,37 @@ class ValkeyAnswerStore:
         finally:
             self._wake(key)
 
+    async def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """
+        Let claims last for their time again, and say which are still there.
+
+        Where Valkey does not say, they are: it has them for a while, and may be back by the next time.
+        """
+        kept = [True] * len(claims)
+        # One script runs where one account's keys are.
+        by_account: dict[bytes, list[int]] = {}
+        for place, claim in enumerate(claims):
+            by_account.setdefault(claim.key.account, []).append(place)
+        try:
+            answers = await self._valkey.run_apart(
+                RENEW, [self._renewal([claims[place] for place in places]) for places in by_account.values()]
+            )
+        except ValkeyError as error:
+            self._trouble(error.trouble)
+            return kept
+        for places, answer in zip(by_account.values(), answers, strict=True):
+            if isinstance(answer, ValkeyError):
+                self._trouble(answer.trouble)
+                continue
+            for place, is_there in zip(places, answer, strict=True):
+                kept[place] = bool(is_there)
+        return kept
+
+    def _renewal(self, claims: Sequence[Claim]) -> tuple[list[str], list[int]]:
+        """Give the keys and arguments of the script for claims of one account."""
+        numbers = [number for claim in claims for number in (claim.key.born, claim.id)]
+        return [_keys(claim.key)[2] for claim in claims], [self._claim_ms, *numbers]
+
     async def purge(self, scope: Scope) -> None:
         """
         Forget answers, and those that are being fetched now.
@@ -152,6 +188,7 @@ class ValkeyAnswerStore:
             await asyncio.wait(self._tasks)
 
     async def _find(self, key: Key, wanted: Wanted) -> Found:
+        claim_id = secrets.randbits(_ID_BITS) if wanted.claims else 0
         arguments = (
             key.gateway.hex(),
             key.request,
@@ -161,6 +198,7 @@ class ValkeyAnswerStore:
             self._claim_ms if wanted.claims else 0,
             _PURGES_MS,
             _LONG_BYTES,
+            claim_id,
         )
         try:
             born, state, *rest = await self._valkey.run(FIND, _keys(key), arguments)
@@ -178,6 +216,7 @@ class ValkeyAnswerStore:
             stale=value is not None and state != b"fresh",
             claimed=state == b"claimed" or (state == b"full" and wanted.claims and wanted.read),
             taken=state == b"taken",
+            claim_id=claim_id if state == b"claimed" else 0,
             conflict=state == b"conflict",
         )
 

@@ -7,7 +7,9 @@ of a chosen name. It lasts longer than any answer; when it is lost all the same,
 number that it can have had, so that what may have been purged is not found.
 
 An answer is a hash: `v` the value, `u` until when it is fresh in milliseconds since 1970, `b` its own number,
-`p` the provider, `q` the request. A claim is the number and the request of whoever has it.
+`p` the provider, `q` the request. A claim is the number, a point and its name, and the request of whoever has
+it. The name is so far behind the point that the whole reads as the number itself, which is all that caches
+look for that know no names.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 
 from kit.valkey import Script
 
-__all__ = ["FIND", "PURGE", "PUT", "RELEASE"]
+__all__ = ["FIND", "PURGE", "PUT", "RELEASE", "RENEW"]
 
 _SHARED: Final = """
 local function number(text) return tonumber(text or 0) end
@@ -27,6 +29,8 @@ local function release(key, born)
   local claim = redis.call('GET', key)
   if claim and number(string.match(claim, '^%d+')) <= number(born) then redis.call('DEL', key) end
 end
+-- What a claim begins with.
+local function named(born, id) return born .. '.000000' .. id end
 -- More than any number before: purges come far apart.
 local function beginning(time) return string.format('%.0f', time[1] * 1000000 + time[2]) end
 """
@@ -36,7 +40,7 @@ FIND: Final = Script(
     + """
 -- Keys: purges, answer, claim.
 -- Arguments: gateway, request, mark, whether to read, stale ms, claim ms or 0,
--- how long purges are kept in ms, length from which a value is only told.
+-- how long purges are kept in ms, length from which a value is only told, name of a claim.
 local gateway, request = 'g:' .. ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = milliseconds(time)
@@ -79,7 +83,8 @@ if holder then
   state = 'taken'
 elseif ARGV[6] ~= '0' then
   state = 'claimed'
-  if failed(redis.pcall('SET', KEYS[3], born .. ' ' .. request, 'PX', ARGV[6])) then state = 'full' end
+  local held = named(born, ARGV[9]) .. ' ' .. request
+  if failed(redis.pcall('SET', KEYS[3], held, 'PX', ARGV[6])) then state = 'full' end
 end
 if is_there and now < number(kept[1]) + number(ARGV[5]) then
   return {born, state, value()}
@@ -124,6 +129,23 @@ RELEASE: Final = Script(
     + """
 release(KEYS[1], ARGV[1])
 return 1
+"""
+)
+
+# Keys: claims. Arguments: claim ms, then born and name of each. Answers 1 for each that is still there.
+RENEW: Final = Script(
+    "#!lua flags=allow-oom\n"
+    + _SHARED
+    + """
+local kept = {}
+for place, key in ipairs(KEYS) do
+  local mine = named(ARGV[2 * place], ARGV[2 * place + 1]) .. ' '
+  kept[place] = 0
+  if string.sub(redis.call('GET', key) or '', 1, #mine) == mine then
+    kept[place] = redis.call('PEXPIRE', key, ARGV[1])
+  end
+end
+return kept
 """
 )
 

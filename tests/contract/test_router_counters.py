@@ -14,7 +14,15 @@ from kit.valkey import Valkey
 from services.router.core.settings import Technique
 from services.router.core.windows import Admit, Bucket, Cell, Unit
 from services.router.counters.memory import MemoryCounters
-from services.router.counters.store import Counters, Outcome, Scope, Settling, Take
+from services.router.counters.store import (
+    Counters,
+    GivingBack,
+    Outcome,
+    Scope,
+    Settling,
+    Take,
+    Taken,
+)
 from services.router.counters.valkey import ValkeyCounters
 from tests.fakes.stopped_clock import StoppedClock
 from tests.fakes.valkey_cluster import empty_cluster
@@ -54,6 +62,9 @@ class Pair:
     async def settle(self, reservation_id: str, **amounts: int) -> bool:
         units = {Unit[name.upper()]: amount for name, amount in amounts.items()}
         return (await self.other.settle([Settling(scope=SCOPE, id=reservation_id, amounts=units)]))[0]
+
+    async def give_back(self, *taken: Taken, id: str = "") -> None:  # noqa: A002  # as the field is named
+        await self.other.give_back([GivingBack(scope=SCOPE, id=id, taken=taken)])
 
     async def cell(self, bucket: Bucket) -> Cell:
         return (await self.other.look(SCOPE, [bucket])).cells[0]
@@ -289,3 +300,53 @@ async def test_keys_of_valkey_go_by_themselves() -> None:
     assert 6 == len(keys)
     assert all(time > 0 for time in times), (keys, times)
     assert b"secret" not in b"".join(keys)
+
+
+async def test_a_request_that_is_given_back_leaves_room_for_another(pair: Pair) -> None:
+    """As many pass as the limit says, those left out that used nothing, through whichever replica."""
+    counted = [await pair.take(Take(MINUTE, 1), Take(SLIDING, 1)) for _ in range(3)]
+    window = counted[0].cells[0].index
+    full = await pair.take(Take(MINUTE, 1))
+    await pair.give_back(Taken(MINUTE, window), Taken(SLIDING, window), id="a")
+    passed = [(await pair.take(Take(MINUTE, 1))).granted for _ in range(2)]
+
+    assert (False, [True, False]) == (full.granted, passed)
+    assert [(3, 0), (2, 0)] == [await pair.counts(bucket) for bucket in (MINUTE, SLIDING)]
+
+
+async def test_one_id_gives_back_once(pair: Pair) -> None:
+    """A message may come twice; two without an id are two."""
+    found = await pair.take(Take(SLIDING, 5))
+    taken = Taken(SLIDING, found.cells[0].index)
+    for each in ("a", "a", "b", "", ""):
+        await pair.give_back(taken, id=each)
+
+    assert (1, 0) == await pair.counts(SLIDING)
+
+
+async def test_what_is_given_back_was_counted_in_its_own_window(pair: Pair) -> None:
+    """In the one before it matters where windows slide; earlier ones are over. Nothing falls below zero."""
+    found = await pair.take(Take(SLIDING, 5))
+    taken = Taken(SLIDING, found.cells[0].index, 2)
+    pair.clock.advance(60)
+    await pair.take(Take(SLIDING, 1))
+    await pair.give_back(taken)
+    one = await pair.cell(SLIDING)
+    pair.clock.advance(60)
+    await pair.take(Take(SLIDING, 1))
+    await pair.give_back(taken)
+    two = await pair.cell(SLIDING)
+    await pair.give_back(Taken(SLIDING, two.index, 7))
+
+    assert [(1, 3), (1, 1)] == [(cell.used, cell.past_used) for cell in (one, two)]
+    assert (0, 0) == await pair.counts(SLIDING)
+
+
+async def test_a_counter_that_is_not_there_is_not_made_by_giving_back(pair: Pair) -> None:
+    """It is of before a restart, or was forgotten; others that are given back with it are not concerned."""
+    found = await pair.take(Take(MINUTE, 2))
+    window = found.cells[0].index
+    await pair.give_back(Taken(replace(MINUTE, key="gone"), window), Taken(MINUTE, window), id="a")
+    await pair.other.give_back([])
+
+    assert [(0, 0), (1, 0)] == [await pair.counts(bucket) for bucket in (replace(MINUTE, key="gone"), MINUTE)]

@@ -19,7 +19,15 @@ from services.router.core.windows import Admit, Bucket, Unit
 from services.router.counters.metrics import LimitMetrics
 from services.router.counters.opening import open_counters
 from services.router.counters.outage import Outage
-from services.router.counters.store import Counters, CountersAwayError, Scope, Settling, Take
+from services.router.counters.store import (
+    Counters,
+    CountersAwayError,
+    GivingBack,
+    Scope,
+    Settling,
+    Take,
+    Taken,
+)
 from services.router.counters.valkey import ValkeyCounters
 from tests.fakes.stopped_clock import StoppedClock
 from tests.fakes.valkey_server import PATIENT, Server
@@ -122,6 +130,18 @@ async def test_the_operator_says_what_happens_without_valkey(
     assert (harness.away("refused") or 0, harness.away("counted_here") or 0) == {
         "refuse-hard": (2, 2), "refuse": (4, 0), "allow": (0, 4)
     }[down]  # fmt: skip
+
+
+async def test_it_is_told_what_is_counted_here(harness: Harness) -> None:
+    """What was never in Valkey is not to be taken from it; that cannot be told to it meanwhile either."""
+    counters = await harness.counters()
+    before = await counters.reserve(SCOPE, "", [Take(RATE, 1)], LIFE_MS)
+    harness.server.stop()
+    during = await counters.reserve(SCOPE, "", [Take(RATE, 1)], LIFE_MS)
+    with pytest.raises(CountersAwayError):
+        await counters.give_back([GivingBack(scope=SCOPE, taken=(Taken(RATE, before.cells[0].index),))])
+
+    assert (False, True) == (before.apart, during.apart)
 
 
 async def test_what_is_counted_here_is_limited_too(harness: Harness) -> None:

@@ -113,6 +113,7 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
         further: Answers to plans that are gone on with, in order; until they are used up, there is a
             continuation.
         decision: How a route came to the steps; None for no route.
+        counted: What limits in that route counted.
         failures: What those were asked with.
         limited: Whether limits apply.
         limits: How they stand.
@@ -131,6 +132,7 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
         }  # fmt: skip
         self.further: list[router_service_pb2.PlanResponse | GatewayError] = []
         self.decision: decision_pb2.Decision | None = None
+        self.counted = b""
         self.failures: list[router_service_pb2.StepFailure] = []
         self.limited = False
         self.limits: list[router_service_pb2.LimitState] = []
@@ -182,6 +184,7 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
             lifetime=_lifetime(),
             limited=self.limited,
             decision=self.decision,
+            counted=self.counted,
             continuation=b"more" if self.further else b"",
         )
         for name, value in self.settings.items():
@@ -241,6 +244,9 @@ class FakeCache(cache_service_pb2_grpc.CacheServiceServicer):
     async def Release(self, request: Any, context: Any) -> cache_service_pb2.ReleaseResponse:
         await self._let_go(request.key)
         return cache_service_pb2.ReleaseResponse()
+
+    async def Renew(self, request: Any, context: Any) -> cache_service_pb2.RenewResponse:
+        return cache_service_pb2.RenewResponse(kept=[each.key in self.claims for each in request.claims])
 
     async def Purge(self, request: Any, context: Any) -> cache_service_pb2.PurgeResponse:
         self.entries.clear()
@@ -460,7 +466,7 @@ class Peers:
 
 @asynccontextmanager
 async def edge_between(
-    tmp_path: Path, *, over_grpc: bool = False, provider: Any = None, **settings: str
+    tmp_path: Path, *, over_grpc: bool = False, provider: Any = None, cache: Any = None, **settings: str
 ) -> AsyncIterator[Peers]:
     """
     Run an edge over HTTP on an ephemeral port, with fakes behind it.
@@ -469,10 +475,12 @@ async def edge_between(
         tmp_path: Data directory.
         over_grpc: Whether the providers are reached over gRPC, as in a process of their own.
         provider: The provider service, instead of the fake.
+        cache: The cache, instead of the fake.
         **settings: Further settings, without `HEADRACE_` and in lower case.
     """
     peers = Peers()
     peers.provider = provider or peers.provider
+    peers.cache = cache or peers.cache
     port = free_port()
     env = {
         "HEADRACE_DATA_DIR": str(tmp_path),

@@ -61,6 +61,12 @@ class _Cache(cache_service_pb2_grpc.CacheServiceServicer):
         """Nothing was claimed."""
         return cache_service_pb2.ReleaseResponse()
 
+    async def Renew(
+        self, request: cache_service_pb2.RenewRequest, context: Any
+    ) -> cache_service_pb2.RenewResponse:
+        """Nothing was claimed."""
+        return cache_service_pb2.RenewResponse(kept=[False] * len(request.claims))
+
     async def Purge(
         self, request: cache_service_pb2.PurgeRequest, context: Any
     ) -> cache_service_pb2.PurgeResponse:

@@ -235,6 +235,23 @@ async def test_nothing_that_was_asked_is_told(
     assert key.hex() not in told
 
 
+async def test_a_claim_is_renewed_by_its_name(service: OneService, cache: CacheServiceAsyncStub) -> None:
+    """Who claims is told how long that lasts; others cannot renew it, and not too many come at once."""
+    first = await cache.Lookup(_lookup())
+    claims = [pb.Claim(key=first.key, id=each) for each in (first.claim_id, first.claim_id + 1)]
+    answer = await cache.Renew(pb.RenewRequest(claims=claims))
+    with pytest.raises(GatewayError) as many:
+        await cache.Renew(pb.RenewRequest(claims=claims[:1] * 1001))
+    with pytest.raises(GatewayError) as odd:
+        await cache.Renew(pb.RenewRequest(claims=[pb.Claim(key=b"odd", id=1)]))
+
+    assert (30, [True, False]) == (first.claim_lifetime.seconds, list(answer.kept))
+    assert ["claims", "key"] == [each.value.metadata["param"] for each in (many, odd)]
+    assert [1, 1] == [
+        _count(service, "headrace_cache_claims_total", what=what) for what in ("renewed", "lost")
+    ]
+
+
 async def test_names_in_valkey_say_nothing(tmp_path: Path) -> None:
     """Neither who asked nor what they called it is in the names of what Valkey keeps."""
     url = shared_valkey().new_url()

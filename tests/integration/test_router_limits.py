@@ -62,7 +62,7 @@ class Routers:
             return False
         return True
 
-    async def settle(self, *ids: str, at: int = 0, **amounts: int) -> None:
+    async def settle(self, *ids: str, at: int = 0, **amounts: Any) -> None:
         settlements = [pb.Settlement(id=each, caller=CALLER, **amounts) for each in ids]
         await self.stubs[at].Settle(pb.SettleRequest(settlements=settlements), timeout=20)
 

@@ -11,7 +11,13 @@ import pytest
 from kit.errors import GatewayError, Reason
 from services.router.core.documents import Documents, checked_documents
 from services.router.core.limit_report import refusal, tightest
-from services.router.core.limit_ticket import read_ticket, route_bucket
+from services.router.core.limit_ticket import (
+    Counted,
+    read_counted,
+    read_ticket,
+    route_bucket,
+    write_counted,
+)
 from services.router.core.limits import (
     NO_LIMITS,
     Asked,
@@ -341,5 +347,36 @@ def test_a_ticket_that_is_none_of_ours_is_refused(ticket: bytes, param: str) -> 
     """By the path to what is wrong."""
     with pytest.raises(GatewayError) as caught:
         read_ticket(ticket)
+
+    assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])
+
+
+def test_what_a_plan_counted_comes_back_as_its_counters() -> None:
+    """With the window of each; the counter is the one that the limit in the route has."""
+    found = read_counted(write_counted([Counted("k", 60, 7), Counted("l", 3600, 0)]))
+    own = [
+        route_bucket(key, "requests", 5, window_s, "sliding") for key, window_s in (("k", 60), ("l", 3600))
+    ]
+
+    assert [(bucket.key, bucket.window_ms) for bucket in own] == [
+        (bucket.key, bucket.window_ms) for bucket, _ in found
+    ]
+    assert [7, 0] == [window for _, window in found]
+
+
+@pytest.mark.parametrize(
+    ("counted", "param"),
+    [
+        (b"{", "counted"),
+        (b'[{"key": "a"}]', "counted.0.window"),
+        (b'[{"key": 1, "window": 1, "index": 1}]', "counted.0.key"),
+        (b'[{"key": "a", "window": 0, "index": 1}]', "counted.0.window"),
+        (b'[{"key": "a", "window": 1, "index": -1}]', "counted.0.index"),
+    ],
+)
+def test_what_no_plan_counted_is_refused(counted: bytes, param: str) -> None:
+    """By the path to what is wrong."""
+    with pytest.raises(GatewayError) as caught:
+        read_counted(counted)
 
     assert (Reason.INVALID_REQUEST, param) == (caught.value.reason, caught.value.metadata["param"])

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from headrace.cache.v1 import cache_service_pb2, cache_service_pb2_grpc
 from headrace.common.v1 import http_pb2, usage_pb2
 from kit import tokens
+from kit.clock import SystemClock
 from kit.errors import GatewayError, Reason
 from services.edge import headers as names
+from services.edge.pipeline.renewals import Renewals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Sequence
@@ -51,7 +53,8 @@ _WITH_USAGE = re.compile(rb'"include_usage"\s*:\s*true')
 _IDEMPOTENCY_KEY = "idempotency-key"
 _LONGEST_IDEMPOTENCY_KEY = 255
 # What an answer that is already being fetched is waited for; a stream's client sees nothing meanwhile.
-_WAIT_S = 120
+# Whoever fetches it is alive, or its claim would be over.
+_WAIT_S = 300
 _WAIT_STREAMED_S = 10
 
 
@@ -85,12 +88,20 @@ class Wish:
 
 
 class Caching:
-    """The edge's view of the cache service."""
+    """
+    The edge's view of the cache service.
+
+    Attributes:
+        renewals: Keeps what the cache told us to fetch our own while the calls run.
+    """
 
     def __init__(self, runtime: Runtime, config: EdgeConfig) -> None:
         self._stub = cache_service_pb2_grpc.CacheServiceStub(runtime.channel("cache"))
         self._timeout_s = config.cache_timeout_s
         self._log = runtime.log("caching")
+        self.renewals = Renewals(
+            self._stub, timeout_s=config.cache_timeout_s * 4, clock=SystemClock(), log=self._log
+        )
         self._storing: set[asyncio.Task[None]] = set()
 
     def wish(self, exchange: Exchange, admission: Admission, number: int = 0) -> Wish | None:
@@ -245,7 +256,8 @@ class Caching:
         task.add_done_callback(self._storing.discard)
 
     async def close(self) -> None:
-        """Wait for what is being stored."""
+        """Wait for what is being stored, and renew nothing more."""
+        await self.renewals.close()
         if self._storing:
             await asyncio.wait(self._storing, timeout=self._timeout_s)
 

@@ -145,6 +145,8 @@ class Progress:
         reserved: How often limits were asked.
         counted: Whether they counted the request: a refusal counts nothing.
         reservation: What is reserved for the step under way.
+        returnable: What limits in a route counted, as router wants it back when nothing is tried. Empty:
+            nothing, or something was.
         stale: Whether the answer is our cache's, and past its time.
         spent: What attempts used and cost, where that is known, in their order; empty while there is but the
             one under way.
@@ -184,6 +186,7 @@ class Progress:
     reserved: int = 0
     counted: bool = False
     reservation: Reservation | None = None
+    returnable: bytes = b""
     stale: bool = False
     spent: list[Paid] = field(default_factory=list)
     saved_nano_usd: int = 0
@@ -197,11 +200,13 @@ class Progress:
         """Take note of a step that is tried now; the last one is the one that answers."""
         self.step, self.provider, self.target_model = number, step.provider, step.model
         self.element_id = step.element_id
+        self.returnable = b""
 
     def decided(self, plan: router_service_pb2.PlanResponse) -> None:
         """Take note of how a route came to the steps of a plan, or to no further one."""
         if plan.HasField("decision"):
             self.decision = joined(self.decision, plan.decision)
+            self.returnable = plan.counted
 
     @property
     def failed(self) -> bool:

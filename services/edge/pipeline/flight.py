@@ -89,6 +89,11 @@ class Flight:
         self._followers: set[_Follower] = set()
         self._room = asyncio.Event()
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether there may be a whole answer in the end, for the cache and those who ask it."""
+        return self.opening is None or self.is_open
+
     async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Take an answer of known length."""
         self.answer = Whole(status=status, headers=headers, body=body)

@@ -300,6 +300,8 @@ class Pipeline:
         progress.finished = True
         self._recorder.finish(exchange, progress)
         self._reservations.settle(progress)
+        if progress.returnable and progress.cached:
+            self._reservations.give_back(exchange, progress)
         self._observe(exchange, progress)
 
 

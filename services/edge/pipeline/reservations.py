@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kit.service import Runtime
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.attempts import Call
-    from services.edge.pipeline.exchange import Paid, Progress
+    from services.edge.pipeline.exchange import Exchange, Paid, Progress
 
 __all__ = ["Reservation", "Reservations"]
 
@@ -136,6 +136,14 @@ class Reservations:
         if progress.reservation is not None:
             self._settle_spent(progress.reservation, progress)
             progress.reservation = None
+
+    def give_back(self, exchange: Exchange, progress: Progress) -> None:
+        """Tell that nothing was tried for a request, so that no limit in its route counts it."""
+        settlement = router_service_pb2.Settlement(id=f"{progress.log_id}.route", counted=progress.returnable)
+        settlement.caller.account_id = exchange.account_id
+        settlement.caller.gateway_id = exchange.gateway_id
+        progress.returnable = b""
+        self._queue(settlement)
 
     def settle_left(self, settlements: Iterable[bytes]) -> None:
         """Tell what requests used that an earlier life of this edge did not end; see `settlement`."""

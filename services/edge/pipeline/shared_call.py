@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.edge.pipeline.exchange import Progress
     from services.edge.pipeline.flight import Flight
     from services.edge.pipeline.relay import Failed
+    from services.edge.pipeline.renewals import Held
 
 __all__ = ["Running", "break_off", "is_of_another", "note_gone", "note_shared"]
 
@@ -41,6 +42,7 @@ class Running:
         claim: Set once the answer is ours to fetch.
         good: Whether it brought a whole answer.
         holds: Whether the cache holds a claim for it, which is to be given back.
+        held: That claim, where it is renewed.
         task: What makes it.
         end: Ends it after a while, when all its clients have gone.
     """
@@ -52,6 +54,7 @@ class Running:
     claim: asyncio.Event = field(default_factory=asyncio.Event)
     good: bool = False
     holds: bool = False
+    held: Held | None = None
     task: asyncio.Task[None] | None = None
     end: asyncio.TimerHandle | None = None
 

@@ -107,7 +107,7 @@ class Sharing:
                 old = await self._kept(found, call)
                 if old is not None and (not found.stale or wish.may_give(old)):
                     if found.stale and found.claimed:
-                        self._refresh(call, wish, found.key)
+                        self._refresh(call, wish, found)
                     await _replay(call, old, stale=found.stale)
                     return None
             running, is_ours = self._board(call, wish, found)
@@ -143,13 +143,25 @@ class Sharing:
             running = self._begin(call, wish, key, shares=shares)
         running.stay()
         if found is not None and found.claimed:
-            running.take_claim()
+            self._take_claim(running, found)
         elif not shares:
             running.claim.set()
         return running, is_ours
 
-    def _refresh(self, call: Call, wish: Wish, key: bytes) -> None:
+    def _take_claim(self, running: Running, found: cache_service_pb2.LookupResponse) -> None:
+        """Have the call fetch what the cache told us to, and the claim last while it runs."""
+        self._let_go(running)
+        running.take_claim()
+        running.held = self._caching.renewals.hold(found, running.flight)
+
+    def _let_go(self, running: Running) -> None:
+        if running.held is not None:
+            self._caching.renewals.let_go(running.held)
+            running.held = None
+
+    def _refresh(self, call: Call, wish: Wish, found: cache_service_pb2.LookupResponse) -> None:
         """Fetch an answer that nobody waits for."""
+        key = found.key
         running = self._by_key.get((key, call.exchange.streamed))
         if running is None:
             try:
@@ -158,8 +170,10 @@ class Sharing:
                 self._log.debug("answer not fetched anew", reason=error.reason)
                 self._caching.release(key)
                 return
+            # What its route counted is for the call that is made now.
+            call.progress.returnable = b""
             running = self._begin(refreshed, wish, key, shares=True)
-        running.take_claim()
+        self._take_claim(running, found)
 
     def _begin(self, call: Call, wish: Wish | None, key: bytes, *, shares: bool) -> Running:
         # Without a key it is kept for nobody.
@@ -256,6 +270,7 @@ class Sharing:
         finally:
             running.stay()
             self._forget(running)
+            self._let_go(running)
             if running.holds and not kept:
                 self._caching.release(running.key)
             progress.in_flight = False
@@ -300,7 +315,7 @@ class Sharing:
         if found is None:
             return False
         if found.claimed:
-            running.take_claim()
+            self._take_claim(running, found)
         if not found.HasField("entry") or found.stale:
             return False
         running.flight.entry = await self._fitting(found.entry, call)

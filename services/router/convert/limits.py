@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.router.v1 import router_service_pb2 as pb
 from services.router.convert.fields import duration, invalid, milliseconds
+from services.router.core.limit_ticket import read_counted
 from services.router.core.limits import Asked
 from services.router.core.windows import MOST_AMOUNT, Unit
-from services.router.counters.store import Settling
+from services.router.counters.store import GivingBack, Settling, Taken
 
 if TYPE_CHECKING:
     from services.router.core.limits import Rule
     from services.router.core.windows import LimitState
     from services.router.counters.store import Scope
 
-__all__ = ["asked", "lifetime_ms", "settling", "state"]
+__all__ = ["asked", "giving_back", "lifetime_ms", "settling", "state"]
 
 _AMOUNTS: Final[tuple[tuple[Literal["tokens", "nano_usd"], Unit], ...]] = (
     ("tokens", Unit.TOKENS),
@@ -79,6 +80,18 @@ def settling(message: pb.Settlement, scope: Scope) -> Settling:
         if message.HasField(name):
             amounts[unit] = min(max(0, getattr(message, name)), MOST_AMOUNT)
     return Settling(scope=scope, id=message.id, amounts=amounts)
+
+
+def giving_back(message: pb.Settlement, scope: Scope) -> GivingBack:
+    """
+    Return what is given back that a plan counted.
+
+    Raises:
+        GatewayError: INVALID_REQUEST.
+    """
+    _check_id(message.id)
+    taken = tuple(Taken(bucket, window) for bucket, window in read_counted(message.counted))
+    return GivingBack(scope=scope, id=message.id, taken=taken)
 
 
 def state(rule: Rule, found: LimitState) -> pb.LimitState:

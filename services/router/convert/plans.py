@@ -92,6 +92,7 @@ def planned(
         needs=[] if route is None else [_INPUTS[each] for each in sorted(route.needs)],
         decision=None if route is None or not route.trace else _decision(route),
         ticket=b"" if route is None else route.ticket,
+        counted=b"" if route is None else route.counted,
         limited=limited or (route is not None and bool(route.ticket)),
         lifetime=lifetime_pb2.Lifetime(
             reuse_for=duration(int(reuse_for_s * 1000)),

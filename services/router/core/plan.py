@@ -124,6 +124,7 @@ class RouteSteps:
         needs: What must be told of the request. With steps, what is to be told to go on.
         continuation: What is to be told to go on after all steps failed. Empty: there is nothing more.
         ticket: The limits that count what is tried. Empty: there are none.
+        counted: What limits of requests counted on the way, as it can be given back. Empty: nothing.
         reuse_for_s: How long the same holds for the next request. None: as long as any plan.
     """
 
@@ -133,6 +134,7 @@ class RouteSteps:
     needs: frozenset[Input] = frozenset()
     continuation: bytes = b""
     ticket: bytes = b""
+    counted: bytes = b""
     reuse_for_s: float | None = None
 
 

@@ -8,6 +8,7 @@ instead, as `outage` says, and is refused when that takes too long.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from services.router.core.windows import Admit, Unit
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from services.router.counters.memory import MemoryCounters
     from services.router.counters.metrics import LimitMetrics
     from services.router.counters.outage import Outage
-    from services.router.counters.store import Counters, Outcome, Scope, Take
+    from services.router.counters.store import Counters, GivingBack, Outcome, Scope, Take
 
 __all__ = ["FallbackCounters"]
 
@@ -74,7 +75,8 @@ class FallbackCounters:
             self._notice(error, scope)
             if not self._refuses(take.bucket for take in takes):
                 self._away(error, "counted_here")
-                return await self._local.reserve(scope, reservation_id, takes, lifetime_ms)
+                found = await self._local.reserve(scope, reservation_id, takes, lifetime_ms)
+                return replace(found, apart=True)
             found = await self._when_back(error, scope, reservation_id, takes, lifetime_ms)
         self._back()
         return found
@@ -99,6 +101,10 @@ class FallbackCounters:
             raise
         self._back()
         return [here or there for here, there in zip(own, found, strict=True)]
+
+    async def give_back(self, givings: Sequence[GivingBack]) -> None:
+        """Take back requests that were counted in Valkey."""
+        await self._shared.give_back(givings)
 
     async def look(self, scope: Scope, buckets: Sequence[Bucket]) -> Outcome:
         """Read counters where that is possible."""

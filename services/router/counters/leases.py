@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from services.router.core.windows import Admit, Cell, Unit, counted
-from services.router.counters.store import KNOWN_AGAIN_MS, CountersAwayError, Outcome, Take
+from services.router.counters.store import KNOWN_AGAIN_MS, CountersAwayError, GivingBack, Outcome, Take, Taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -109,6 +109,10 @@ class LeasingCounters:
     async def settle(self, settlings: Sequence[Settling]) -> Sequence[bool]:
         """Put what was used in the place of reservations."""
         return await self._shared.settle(settlings)
+
+    async def give_back(self, givings: Sequence[GivingBack]) -> None:
+        """Take back requests that are not used; those of a lease were counted in Valkey as well."""
+        await self._shared.give_back(givings)
 
     async def look(self, scope: Scope, buckets: Sequence[Bucket]) -> Outcome:
         """Read counters; what is counted in advance is in them."""
@@ -205,15 +209,17 @@ class LeasingCounters:
             await self.give_back_idle()
 
     async def _give_back(self, keys: list[Any]) -> None:
-        for key in keys:
-            lease = self._leases.pop(key, None)
-            if lease is None or not lease.left:
-                continue
-            try:
-                await self._shared.give_back(lease.scope, lease.bucket, lease.cell.index, lease.left)
-            except CountersAwayError:
-                # It stays counted until its window is over.
-                continue
+        left = [lease for key in keys if (lease := self._leases.pop(key, None)) is not None and lease.left]
+        try:
+            await self._shared.give_back(
+                [
+                    GivingBack(scope=each.scope, taken=(Taken(each.bucket, each.cell.index, each.left),))
+                    for each in left
+                ]
+            )
+        except CountersAwayError:
+            # It stays counted until its window is over.
+            return
 
 
 def _may_be_leased(take: Take) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kit.clock import Clock
     from services.router.core.windows import Bucket
-    from services.router.counters.store import Scope, Settling, Take
+    from services.router.counters.store import GivingBack, Scope, Settling, Take
 
 __all__ = ["MemoryCounters"]
 
@@ -128,6 +128,20 @@ class MemoryCounters:
         """Put what was used in the place of reservations."""
         now_ms = self._sweep()
         return [self._settle((*each.scope, each.id), each.amounts, now_ms) for each in settlings]
+
+    async def give_back(self, givings: Sequence[GivingBack]) -> None:
+        """Take back requests that were counted and are not used, as far as their windows still matter."""
+        now_ms = self._sweep()
+        for each in givings:
+            if each.id:
+                key = (*each.scope, each.id)
+                if key in self._known:
+                    continue
+                self._know(key, now_ms)
+            for bucket, window, amount in each.taken:
+                if (*each.scope, bucket.key) in self._cells:
+                    cell = self._cell(each.scope, bucket, now_ms)
+                    self._put(each.scope, bucket, corrected(cell, bucket, window, -amount))
 
     async def look(self, scope: Scope, buckets: Sequence[Bucket]) -> Outcome:
         """Read counters."""

@@ -27,16 +27,19 @@ class RouteCounters:
 
     async def take(
         self, scope: Scope, key: str, *, limit: int, window_s: int, technique: str
-    ) -> tuple[bool, LimitState]:
+    ) -> tuple[bool, LimitState, int | None]:
         """
         Count a request if that is within a limit.
 
         Returns:
-            Whether it was; and how the limit stands after that.
+            Whether it was; how the limit stands after that; and the number of the window in which it was
+            counted, unless it cannot be given back.
         """
         bucket = route_bucket(key, "requests", limit, window_s, technique, admit=Admit.FITS)
         found = await self._counters.reserve(scope, "", [Take(bucket, 1)], 0)
-        return found.granted, state_of(found.cells[0], bucket, found.now_ms)
+        cell = found.cells[0]
+        window = cell.index if found.granted and not found.apart else None
+        return found.granted, state_of(cell, bucket, found.now_ms), window
 
     async def look(
         self, scope: Scope, key: str, *, unit: str, limit: int, window_s: int, technique: str

@@ -242,22 +242,27 @@ return answer
 """
 )
 
-# Keys: a counter.
-# Arguments: time, length of its window in milliseconds, number of the window in which was taken, amount.
+# Keys: what the giving back is known again by, the counters.
+# Arguments: time; how long it is known again in milliseconds, 0 when it is not; then for each counter length
+# of its window in milliseconds, number of the window in which was taken, amount.
 GIVE_BACK: Final = Script(
     _BEGIN
     + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-local c = cell(KEYS[1], tonumber(ARGV[2]), now)
-local index, amount = tonumber(ARGV[3]), tonumber(ARGV[4])
-if index == c.i then
-  c.u = math.max(0, c.u - amount)
-elseif index == c.i - 1 then
-  c.p = math.max(0, c.p - amount)
-else
-  return 0
+if ARGV[2] ~= '0' and not redis.call('SET', KEYS[1], 'd', 'NX', 'PX', ARGV[2]) then return 0 end
+for n = 2, #KEYS do
+  local a = 3 + (n - 2) * 3
+  if redis.call('EXISTS', KEYS[n]) == 1 then
+    local c = cell(KEYS[n], tonumber(ARGV[a]), now)
+    local index, amount = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+    if index == c.i then
+      c.u = math.max(0, c.u - amount)
+      changed[KEYS[n]] = true
+    elseif index == c.i - 1 then
+      c.p = math.max(0, c.p - amount)
+      changed[KEYS[n]] = true
+    end
+  end
 end
-changed[KEYS[1]] = true
 keep()
 return 1
 """

@@ -15,10 +15,12 @@ __all__ = [
     "LATE_MS",
     "Counters",
     "CountersAwayError",
+    "GivingBack",
     "Outcome",
     "Scope",
     "Settling",
     "Take",
+    "Taken",
 ]
 
 KNOWN_AGAIN_MS: Final = 60_000
@@ -42,6 +44,35 @@ class Take(NamedTuple):
     amount: int
 
 
+class Taken(NamedTuple):
+    """
+    Requests that were counted.
+
+    Attributes:
+        bucket: Against what.
+        window: Number of the window in which.
+        amount: How many.
+    """
+
+    bucket: Bucket
+    window: int
+    amount: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivingBack:
+    """
+    What was counted and is not used.
+
+    Attributes:
+        id: Known again: repeated, it is given back once. Empty: nothing is known again.
+    """
+
+    scope: Scope
+    id: str = ""
+    taken: tuple[Taken, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """
@@ -52,12 +83,14 @@ class Outcome:
         now_ms: When, since 1970, by the clock that all replicas share.
         cells: Each bucket's counter, after it.
         reserved: Whether there is something to settle.
+        apart: Whether it was counted apart from what replicas share, because that is away.
     """
 
     granted: bool
     now_ms: int
     cells: tuple[Cell, ...]
     reserved: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +152,10 @@ class Counters(Protocol):
         Returns:
             For each whether it was known.
         """
+        ...
+
+    async def give_back(self, givings: Sequence[GivingBack]) -> None:
+        """Take back requests that were counted and are not used, as far as their windows still matter."""
         ...
 
     async def look(self, scope: Scope, buckets: Sequence[Bucket]) -> Outcome:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from kit.valkey import Valkey
     from services.router.core.windows import Bucket
-    from services.router.counters.store import Scope, Settling, Take
+    from services.router.counters.store import GivingBack, Scope, Settling, Take
 
 __all__ = ["ValkeyCounters"]
 
@@ -105,20 +105,18 @@ class ValkeyCounters:
         self._note(found[1])
         return Outcome(granted=True, now_ms=found[0], cells=_cells(found[2:]))
 
-    async def give_back(self, scope: Scope, bucket: Bucket, index: int, amount: int) -> None:
-        """
-        Take back what was counted and is not used: as far as its window still matters.
-
-        Args:
-            scope: Whose counter.
-            bucket: Which.
-            index: Number of the window in which it was counted.
-            amount: How much.
-        """
+    async def give_back(self, givings: Sequence[GivingBack]) -> None:
+        """Take back requests that were counted and are not used, as far as their windows still matter."""
+        calls = []
+        for each in givings:
+            stem = _stem(each.scope)
+            keys = [_record_key(stem, each.id), *(stem + taken.bucket.key for taken in each.taken)]
+            arguments = [self._time(), KNOWN_AGAIN_MS if each.id else 0]
+            for bucket, window, amount in each.taken:
+                arguments += (bucket.window_ms, window, amount)
+            calls.append((keys, arguments))
         try:
-            await self._valkey.run(
-                GIVE_BACK, [_stem(scope) + bucket.key], [self._time(), bucket.window_ms, index, amount]
-            )
+            await self._valkey.run_each(GIVE_BACK, calls)
         except ValkeyError as error:
             raise _away(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from headrace.router.v1 import router_service_pb2 as pb
@@ -82,17 +83,28 @@ class LimitServicer:
         )
 
     async def settle(self, request: pb.SettleRequest) -> pb.SettleResponse:
-        """Put what was used in the place of what was reserved."""
+        """Put what was used in the place of what was reserved; take back what plans counted for nothing."""
         if len(request.settlements) > _MOST_SETTLEMENTS:
             raise GatewayError(
                 Reason.INVALID_REQUEST, f"At most {_MOST_SETTLEMENTS} are taken at once.", param="settlements"
             )
-        settlings = [convert.settling(each, _scope(each.caller)) for each in request.settlements]
-        try:
-            known = await self._counters.settle(settlings)
-        except CountersAwayError:
-            raise _away() from None
-        self._metrics.settled(known)
+        settlings, givings = [], []
+        for each in request.settlements:
+            scope = _scope(each.caller)
+            if each.counted:
+                givings.append(convert.giving_back(each, scope))
+            else:
+                settlings.append(convert.settling(each, scope))
+        if settlings:
+            try:
+                known = await self._counters.settle(settlings)
+            except CountersAwayError:
+                raise _away() from None
+            self._metrics.settled(known)
+        if givings:
+            # After all that may be told again; this is not, as it is known again for a moment only.
+            with suppress(CountersAwayError):
+                await self._counters.give_back(givings)
         return pb.SettleResponse()
 
     async def look(self, scope: Scope, asked: Asked) -> Sequence[tuple[Rule, LimitState]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.router.core.engine.state import read_continuation
+from services.router.core.limit_ticket import write_counted
 from services.router.core.plan import Plan, no_such_route_name
 from services.router.counters.store import Scope
 from services.router.server.route_walk import CountingAnswers
@@ -67,7 +69,10 @@ class RoutePlans:
         route = await self._book.find(gateway.account_id, gateway.id, name, generation)
         if route is None:
             raise no_such_route_name(name)
-        steps, found = await self._walk.plan(route, asked, self._answers(gateway))
+        answers = self._answers(gateway)
+        steps, found = await self._walk.plan(route, asked, answers)
+        if answers.counted:
+            found = replace(found, counted=write_counted(answers.counted))
         return Plan(steps=steps, settings=gateway.settings, route=found)
 
     async def go_on(

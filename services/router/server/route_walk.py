@@ -27,6 +27,7 @@ from services.router.core.engine.rates import amount
 from services.router.core.engine.state import Continuation, write_continuation
 from services.router.core.engine.steps import begun, resumed, step
 from services.router.core.engine.surroundings import Surroundings
+from services.router.core.limit_ticket import Counted
 from services.router.core.plan import RouteSteps, own_slug, step_to
 from services.router.counters.store import CountersAwayError
 
@@ -69,6 +70,9 @@ class CountingAnswers:
     """
     Answers for a request that is really made: it counts.
 
+    Attributes:
+        counted: What it counted, and can be given back.
+
     Args:
         counters: Where limits count.
         scope: The gateway.
@@ -88,6 +92,7 @@ class CountingAnswers:
         self._scope = scope
         self._health = health
         self._draw = draw
+        self.counted: list[Counted] = []
 
     async def rate(self, effect: CheckRate) -> RateResult:
         """Count a request; look at what is left of tokens and money."""
@@ -95,7 +100,7 @@ class CountingAnswers:
         if node.unit != "requests":
             return await rate_result(self._counters, self._scope, effect)
         try:
-            taken, state = await self._counters.take(
+            taken, state, window = await self._counters.take(
                 self._scope,
                 effect.counter,
                 limit=node.limit,
@@ -104,6 +109,8 @@ class CountingAnswers:
             )
         except CountersAwayError:
             raise _away() from None
+        if window is not None:
+            self.counted.append(Counted(effect.counter, node.window_s, window))
         return RateResult(taken=taken, used=state.used, reset_ms=state.reset_ms)
 
     def claim(self, node: Model) -> bool:

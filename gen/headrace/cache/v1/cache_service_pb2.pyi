@@ -132,6 +132,8 @@ class LookupResponse(_message.Message):
     ENTRY_FIELD_NUMBER: _builtins.int
     CLAIMED_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    CLAIM_LIFETIME_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Opaque key for `Store`."""
     claimed: _builtins.bool
@@ -140,9 +142,19 @@ class LookupResponse(_message.Message):
     """
     stale: _builtins.bool
     """True: the entry is past its time."""
+    claim_id: _builtins.int
+    """Names the claim, so that the caller can `Renew` it. Zero: there is no claim,
+    or none that is kept anywhere.
+    """
     @_builtins.property
     def entry(self) -> Global___Entry:
         """The stored answer. Absent: a miss."""
+
+    @_builtins.property
+    def claim_lifetime(self) -> _duration_pb2.Duration:
+        """How long the claim lasts, from now and from each renewal. Present with its
+        name.
+        """
 
     def __init__(
         self,
@@ -151,10 +163,12 @@ class LookupResponse(_message.Message):
         entry: Global___Entry | None = ...,
         claimed: _builtins.bool = ...,
         stale: _builtins.bool = ...,
+        claim_id: _builtins.int = ...,
+        claim_lifetime: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_lifetime", b"claim_lifetime", "entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "entry", b"entry", "key", b"key", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "claim_lifetime", b"claim_lifetime", "claimed", b"claimed", "entry", b"entry", "key", b"key", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,6 +376,82 @@ class ReleaseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A claim of the caller's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """Required. Key that was claimed."""
+    id: _builtins.int
+    """Required. Its name, from `Lookup`."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
+
+@_typing.final
+class RenewRequest(_message.Message):
+    """Request for `CacheService.Renew`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """The claims, 1,000 at most."""
+
+    def __init__(
+        self,
+        *,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewRequest: _TypeAlias = RenewRequest  # noqa: Y015
+
+@_typing.final
+class RenewResponse(_message.Message):
+    """Response for `CacheService.Renew`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def kept(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """For each claim, in order, false when it is over: it was ended, or somebody
+        else has the key now. True as well when it could not be looked after.
+        """
+
+    def __init__(
+        self,
+        *,
+        kept: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept", b"kept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewResponse: _TypeAlias = RenewResponse  # noqa: Y015
 
 @_typing.final
 class PurgeRequest(_message.Message):

@@ -53,6 +53,11 @@ class CacheServiceStub:
                 request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/headrace.cache.v1.CacheService/Renew',
+                request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewRequest.SerializeToString,
+                response_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewResponse.FromString,
+                _registered_method=True)
         self.Purge = channel.unary_unary(
                 '/headrace.cache.v1.CacheService/Purge',
                 request_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.PurgeRequest.SerializeToString,
@@ -90,6 +95,14 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """Lets claims last for as long again as they did at first, each only while it
+        is still the caller's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Purge(self, request, context):
         """Forgets answers: of a gateway, of one provider, or of one chosen key; and
         those that were looked up before and come later.
@@ -115,6 +128,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.FromString,
                     response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewRequest.FromString,
+                    response_serializer=headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewResponse.SerializeToString,
             ),
             'Purge': grpc.unary_unary_rpc_method_handler(
                     servicer.Purge,
@@ -207,6 +225,33 @@ class CacheService:
             '/headrace.cache.v1.CacheService/Release',
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseRequest.SerializeToString,
             headrace_dot_cache_dot_v1_dot_cache__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.cache.v1.CacheService/Renew',
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewRequest.SerializeToString,
+            headrace_dot_cache_dot_v1_dot_cache__service__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

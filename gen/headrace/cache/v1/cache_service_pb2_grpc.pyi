@@ -47,6 +47,10 @@ class CacheServiceStub:
     """
     Release: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.ReleaseRequest, _cache_service_pb2.ReleaseResponse]
     """Gives back a claim on a key, because there will be no answer to store."""
+    Renew: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.RenewRequest, _cache_service_pb2.RenewResponse]
+    """Lets claims last for as long again as they did at first, each only while it
+    is still the caller's.
+    """
     Purge: _grpc.UnaryUnaryMultiCallable[_cache_service_pb2.PurgeRequest, _cache_service_pb2.PurgeResponse]
     """Forgets answers: of a gateway, of one provider, or of one chosen key; and
     those that were looked up before and come later.
@@ -71,6 +75,10 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     Release: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.ReleaseRequest, _cache_service_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Gives back a claim on a key, because there will be no answer to store."""
+    Renew: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.RenewRequest, _cache_service_pb2.RenewResponse]  # type: ignore[assignment]
+    """Lets claims last for as long again as they did at first, each only while it
+    is still the caller's.
+    """
     Purge: _aio.UnaryUnaryMultiCallable[_cache_service_pb2.PurgeRequest, _cache_service_pb2.PurgeResponse]  # type: ignore[assignment]
     """Forgets answers: of a gateway, of one provider, or of one chosen key; and
     those that were looked up before and come later.
@@ -110,6 +118,16 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_service_pb2.ReleaseResponse, _abc.Awaitable[_cache_service_pb2.ReleaseResponse]]:
         """Gives back a claim on a key, because there will be no answer to store."""
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _cache_service_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_service_pb2.RenewResponse, _abc.Awaitable[_cache_service_pb2.RenewResponse]]:
+        """Lets claims last for as long again as they did at first, each only while it
+        is still the caller's.
+        """
 
     @_abc_1.abstractmethod
     def Purge(

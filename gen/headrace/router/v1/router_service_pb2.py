@@ -31,53 +31,53 @@ from headrace.router.v1 import custom_provider_pb2 as headrace_dot_router_dot_v1
 from headrace.router.v1 import gateway_pb2 as headrace_dot_router_dot_v1_dot_gateway__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/router/v1/router_service.proto\x12\x12headrace.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a!headrace/common/v1/decision.proto\x1a\x1dheadrace/common/v1/http.proto\x1a!headrace/common/v1/lifetime.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xef\x02\n\x0bPlanRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x33\n\x0e\x63lient_dialect\x18\x03 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x17\n\x0frequested_model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x11\n\x04\x62ody\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0c\x63ontinuation\x18\x08 \x01(\x0c\x12\x30\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1f.headrace.router.v1.StepFailure\x12,\n\x05given\x18\n \x03(\x0e\x32\x1d.headrace.router.v1.PlanInputB\x07\n\x05_body\";\n\x0bStepFailure\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\x05\"\xb3\x02\n\x0cPlanResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.headrace.router.v1.Step\x12\x35\n\x08settings\x18\x02 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12\x14\n\x0c\x63ontinuation\x18\x03 \x01(\x0c\x12,\n\x05needs\x18\x04 \x03(\x0e\x32\x1d.headrace.router.v1.PlanInput\x12.\n\x08lifetime\x18\x05 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\x12\x0f\n\x07limited\x18\x06 \x01(\x08\x12.\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32\x1c.headrace.common.v1.Decision\x12\x0e\n\x06ticket\x18\x08 \x01(\x0c\"\xfb\x01\n\x04Step\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\x08timeouts\x18\x03 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x04 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12\x32\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\x12\x12\n\nelement_id\x18\x06 \x01(\t\x12\x1c\n\x0fstream_failover\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_stream_failover\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation\"\x81\x02\n\x0eReserveRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\n\n\x02id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x08\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\x15\n\x08nano_usd\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12+\n\x08lifetime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06ticket\x18\t \x01(\x0c\x12\x14\n\x0cother_models\x18\n \x03(\tB\x0b\n\t_nano_usd\"S\n\x0fReserveResponse\x12.\n\x06limits\x18\x01 \x03(\x0b\x32\x1e.headrace.router.v1.LimitState\x12\x10\n\x08reserved\x18\x02 \x01(\x08\"\x93\x01\n\nLimitState\x12+\n\x04unit\x18\x01 \x01(\x0e\x32\x1d.headrace.router.v1.LimitUnit\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\x12(\n\x05reset\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04rule\x18\x05 \x01(\t\"D\n\rSettleRequest\x12\x33\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1e.headrace.router.v1.Settlement\"\x88\x01\n\nSettlement\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x13\n\x06tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08nano_usd\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_tokensB\x0b\n\t_nano_usd\"\x10\n\x0eSettleResponse\"G\n\x13ReportHealthRequest\x12\x30\n\x06\x63ounts\x18\x01 \x03(\x0b\x32 .headrace.router.v1.AttemptCount\"\xf5\x01\n\x0c\x41ttemptCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x11\n\tsuccesses\x18\x05 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x03\x12\x10\n\x08refusals\x18\x07 \x01(\x03\x12-\n\nfirst_byte\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05timed\x18\t \x01(\x03\x12.\n\x0bretry_after\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14ReportHealthResponse\"H\n\x10GetHealthRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x10\n\x08provider\x18\x03 \x01(\t\"G\n\x11GetHealthResponse\x12\x32\n\x06health\x18\x01 \x03(\x0b\x32\".headrace.router.v1.ProviderHealth\"\xb1\x02\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ircuit\x18\x05 \x01(\t\x12.\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csuccess_rate\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\nfirst_byte\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06weight\x18\t \x01(\x01\x12\x11\n\tsuccesses\x18\n \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x0b \x01(\x03\x12\x10\n\x08refusals\x18\x0c \x01(\x03\x42\x0f\n\r_success_rate*m\n\tPlanInput\x12\x1a\n\x16PLAN_INPUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fPLAN_INPUT_BODY\x10\x01\x12\x16\n\x12PLAN_INPUT_HEADERS\x10\x02\x12\x17\n\x13PLAN_INPUT_METADATA\x10\x03*p\n\tLimitUnit\x12\x1a\n\x16LIMIT_UNIT_UNSPECIFIED\x10\x00\x12\x17\n\x13LIMIT_UNIT_REQUESTS\x10\x01\x12\x15\n\x11LIMIT_UNIT_TOKENS\x10\x02\x12\x17\n\x13LIMIT_UNIT_NANO_USD\x10\x03\x32\x8c\x04\n\rRouterService\x12I\n\x04Plan\x12\x1f.headrace.router.v1.PlanRequest\x1a .headrace.router.v1.PlanResponse\x12N\n\x05Watch\x12 .headrace.router.v1.WatchRequest\x1a!.headrace.router.v1.WatchResponse0\x01\x12R\n\x07Reserve\x12\".headrace.router.v1.ReserveRequest\x1a#.headrace.router.v1.ReserveResponse\x12O\n\x06Settle\x12!.headrace.router.v1.SettleRequest\x1a\".headrace.router.v1.SettleResponse\x12\x61\n\x0cReportHealth\x12\'.headrace.router.v1.ReportHealthRequest\x1a(.headrace.router.v1.ReportHealthResponse\x12X\n\tGetHealth\x12$.headrace.router.v1.GetHealthRequest\x1a%.headrace.router.v1.GetHealthResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'headrace/router/v1/router_service.proto\x12\x12headrace.router.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a!headrace/common/v1/decision.proto\x1a\x1dheadrace/common/v1/http.proto\x1a!headrace/common/v1/lifetime.proto\x1a(headrace/router/v1/custom_provider.proto\x1a headrace/router/v1/gateway.proto\"\xef\x02\n\x0bPlanRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x15\n\rauthenticated\x18\x02 \x01(\x08\x12\x33\n\x0e\x63lient_dialect\x18\x03 \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x17\n\x0frequested_model\x18\x04 \x01(\t\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\x11\n\x04\x62ody\x18\x06 \x01(\x0cH\x00\x88\x01\x01\x12+\n\x07headers\x18\x07 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x14\n\x0c\x63ontinuation\x18\x08 \x01(\x0c\x12\x30\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x1f.headrace.router.v1.StepFailure\x12,\n\x05given\x18\n \x03(\x0e\x32\x1d.headrace.router.v1.PlanInputB\x07\n\x05_body\";\n\x0bStepFailure\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\x05\"\xc4\x02\n\x0cPlanResponse\x12\'\n\x05steps\x18\x01 \x03(\x0b\x32\x18.headrace.router.v1.Step\x12\x35\n\x08settings\x18\x02 \x01(\x0b\x32#.headrace.router.v1.GatewaySettings\x12\x14\n\x0c\x63ontinuation\x18\x03 \x01(\x0c\x12,\n\x05needs\x18\x04 \x03(\x0e\x32\x1d.headrace.router.v1.PlanInput\x12.\n\x08lifetime\x18\x05 \x01(\x0b\x32\x1c.headrace.common.v1.Lifetime\x12\x0f\n\x07limited\x18\x06 \x01(\x08\x12.\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32\x1c.headrace.common.v1.Decision\x12\x0e\n\x06ticket\x18\x08 \x01(\x0c\x12\x0f\n\x07\x63ounted\x18\t \x01(\x0c\"\xfb\x01\n\x04Step\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12.\n\x08timeouts\x18\x03 \x01(\x0b\x32\x1c.headrace.router.v1.Timeouts\x12(\n\x05retry\x18\x04 \x01(\x0b\x32\x19.headrace.router.v1.Retry\x12\x32\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\".headrace.router.v1.CustomProvider\x12\x12\n\nelement_id\x18\x06 \x01(\t\x12\x1c\n\x0fstream_failover\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x12\n\x10_stream_failover\"\x0e\n\x0cWatchRequest\"G\n\rWatchResponse\x12\x36\n\x0cinvalidation\x18\x01 \x01(\x0b\x32 .headrace.common.v1.Invalidation\"\x81\x02\n\x0eReserveRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\n\n\x02id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x08\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\x15\n\x08nano_usd\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12+\n\x08lifetime\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06ticket\x18\t \x01(\x0c\x12\x14\n\x0cother_models\x18\n \x03(\tB\x0b\n\t_nano_usd\"S\n\x0fReserveResponse\x12.\n\x06limits\x18\x01 \x03(\x0b\x32\x1e.headrace.router.v1.LimitState\x12\x10\n\x08reserved\x18\x02 \x01(\x08\"\x93\x01\n\nLimitState\x12+\n\x04unit\x18\x01 \x01(\x0e\x32\x1d.headrace.router.v1.LimitUnit\x12\r\n\x05limit\x18\x02 \x01(\x03\x12\x11\n\tremaining\x18\x03 \x01(\x03\x12(\n\x05reset\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04rule\x18\x05 \x01(\t\"D\n\rSettleRequest\x12\x33\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1e.headrace.router.v1.Settlement\"\x99\x01\n\nSettlement\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x06\x63\x61ller\x18\x02 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x13\n\x06tokens\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08nano_usd\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x0c\x42\t\n\x07_tokensB\x0b\n\t_nano_usd\"\x10\n\x0eSettleResponse\"G\n\x13ReportHealthRequest\x12\x30\n\x06\x63ounts\x18\x01 \x03(\x0b\x32 .headrace.router.v1.AttemptCount\"\xf5\x01\n\x0c\x41ttemptCount\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x11\n\tsuccesses\x18\x05 \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x03\x12\x10\n\x08refusals\x18\x07 \x01(\x03\x12-\n\nfirst_byte\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05timed\x18\t \x01(\x03\x12.\n\x0bretry_after\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\x16\n\x14ReportHealthResponse\"H\n\x10GetHealthRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x10\n\x08provider\x18\x03 \x01(\t\"G\n\x11GetHealthResponse\x12\x32\n\x06health\x18\x01 \x03(\x0b\x32\".headrace.router.v1.ProviderHealth\"\xb1\x02\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ircuit\x18\x05 \x01(\t\x12.\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csuccess_rate\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\nfirst_byte\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06weight\x18\t \x01(\x01\x12\x11\n\tsuccesses\x18\n \x01(\x03\x12\x10\n\x08\x66\x61ilures\x18\x0b \x01(\x03\x12\x10\n\x08refusals\x18\x0c \x01(\x03\x42\x0f\n\r_success_rate*m\n\tPlanInput\x12\x1a\n\x16PLAN_INPUT_UNSPECIFIED\x10\x00\x12\x13\n\x0fPLAN_INPUT_BODY\x10\x01\x12\x16\n\x12PLAN_INPUT_HEADERS\x10\x02\x12\x17\n\x13PLAN_INPUT_METADATA\x10\x03*p\n\tLimitUnit\x12\x1a\n\x16LIMIT_UNIT_UNSPECIFIED\x10\x00\x12\x17\n\x13LIMIT_UNIT_REQUESTS\x10\x01\x12\x15\n\x11LIMIT_UNIT_TOKENS\x10\x02\x12\x17\n\x13LIMIT_UNIT_NANO_USD\x10\x03\x32\x8c\x04\n\rRouterService\x12I\n\x04Plan\x12\x1f.headrace.router.v1.PlanRequest\x1a .headrace.router.v1.PlanResponse\x12N\n\x05Watch\x12 .headrace.router.v1.WatchRequest\x1a!.headrace.router.v1.WatchResponse0\x01\x12R\n\x07Reserve\x12\".headrace.router.v1.ReserveRequest\x1a#.headrace.router.v1.ReserveResponse\x12O\n\x06Settle\x12!.headrace.router.v1.SettleRequest\x1a\".headrace.router.v1.SettleResponse\x12\x61\n\x0cReportHealth\x12\'.headrace.router.v1.ReportHealthRequest\x1a(.headrace.router.v1.ReportHealthResponse\x12X\n\tGetHealth\x12$.headrace.router.v1.GetHealthRequest\x1a%.headrace.router.v1.GetHealthResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.router.v1.router_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANINPUT']._serialized_start=2911
-  _globals['_PLANINPUT']._serialized_end=3020
-  _globals['_LIMITUNIT']._serialized_start=3022
-  _globals['_LIMITUNIT']._serialized_end=3134
+  _globals['_PLANINPUT']._serialized_start=2945
+  _globals['_PLANINPUT']._serialized_end=3054
+  _globals['_LIMITUNIT']._serialized_start=3056
+  _globals['_LIMITUNIT']._serialized_end=3168
   _globals['_PLANREQUEST']._serialized_start=306
   _globals['_PLANREQUEST']._serialized_end=673
   _globals['_STEPFAILURE']._serialized_start=675
   _globals['_STEPFAILURE']._serialized_end=734
   _globals['_PLANRESPONSE']._serialized_start=737
-  _globals['_PLANRESPONSE']._serialized_end=1044
-  _globals['_STEP']._serialized_start=1047
-  _globals['_STEP']._serialized_end=1298
-  _globals['_WATCHREQUEST']._serialized_start=1300
-  _globals['_WATCHREQUEST']._serialized_end=1314
-  _globals['_WATCHRESPONSE']._serialized_start=1316
-  _globals['_WATCHRESPONSE']._serialized_end=1387
-  _globals['_RESERVEREQUEST']._serialized_start=1390
-  _globals['_RESERVEREQUEST']._serialized_end=1647
-  _globals['_RESERVERESPONSE']._serialized_start=1649
-  _globals['_RESERVERESPONSE']._serialized_end=1732
-  _globals['_LIMITSTATE']._serialized_start=1735
-  _globals['_LIMITSTATE']._serialized_end=1882
-  _globals['_SETTLEREQUEST']._serialized_start=1884
-  _globals['_SETTLEREQUEST']._serialized_end=1952
-  _globals['_SETTLEMENT']._serialized_start=1955
-  _globals['_SETTLEMENT']._serialized_end=2091
-  _globals['_SETTLERESPONSE']._serialized_start=2093
-  _globals['_SETTLERESPONSE']._serialized_end=2109
-  _globals['_REPORTHEALTHREQUEST']._serialized_start=2111
-  _globals['_REPORTHEALTHREQUEST']._serialized_end=2182
-  _globals['_ATTEMPTCOUNT']._serialized_start=2185
-  _globals['_ATTEMPTCOUNT']._serialized_end=2430
-  _globals['_REPORTHEALTHRESPONSE']._serialized_start=2432
-  _globals['_REPORTHEALTHRESPONSE']._serialized_end=2454
-  _globals['_GETHEALTHREQUEST']._serialized_start=2456
-  _globals['_GETHEALTHREQUEST']._serialized_end=2528
-  _globals['_GETHEALTHRESPONSE']._serialized_start=2530
-  _globals['_GETHEALTHRESPONSE']._serialized_end=2601
-  _globals['_PROVIDERHEALTH']._serialized_start=2604
-  _globals['_PROVIDERHEALTH']._serialized_end=2909
-  _globals['_ROUTERSERVICE']._serialized_start=3137
-  _globals['_ROUTERSERVICE']._serialized_end=3661
+  _globals['_PLANRESPONSE']._serialized_end=1061
+  _globals['_STEP']._serialized_start=1064
+  _globals['_STEP']._serialized_end=1315
+  _globals['_WATCHREQUEST']._serialized_start=1317
+  _globals['_WATCHREQUEST']._serialized_end=1331
+  _globals['_WATCHRESPONSE']._serialized_start=1333
+  _globals['_WATCHRESPONSE']._serialized_end=1404
+  _globals['_RESERVEREQUEST']._serialized_start=1407
+  _globals['_RESERVEREQUEST']._serialized_end=1664
+  _globals['_RESERVERESPONSE']._serialized_start=1666
+  _globals['_RESERVERESPONSE']._serialized_end=1749
+  _globals['_LIMITSTATE']._serialized_start=1752
+  _globals['_LIMITSTATE']._serialized_end=1899
+  _globals['_SETTLEREQUEST']._serialized_start=1901
+  _globals['_SETTLEREQUEST']._serialized_end=1969
+  _globals['_SETTLEMENT']._serialized_start=1972
+  _globals['_SETTLEMENT']._serialized_end=2125
+  _globals['_SETTLERESPONSE']._serialized_start=2127
+  _globals['_SETTLERESPONSE']._serialized_end=2143
+  _globals['_REPORTHEALTHREQUEST']._serialized_start=2145
+  _globals['_REPORTHEALTHREQUEST']._serialized_end=2216
+  _globals['_ATTEMPTCOUNT']._serialized_start=2219
+  _globals['_ATTEMPTCOUNT']._serialized_end=2464
+  _globals['_REPORTHEALTHRESPONSE']._serialized_start=2466
+  _globals['_REPORTHEALTHRESPONSE']._serialized_end=2488
+  _globals['_GETHEALTHREQUEST']._serialized_start=2490
+  _globals['_GETHEALTHREQUEST']._serialized_end=2562
+  _globals['_GETHEALTHRESPONSE']._serialized_start=2564
+  _globals['_GETHEALTHRESPONSE']._serialized_end=2635
+  _globals['_PROVIDERHEALTH']._serialized_start=2638
+  _globals['_PROVIDERHEALTH']._serialized_end=2943
+  _globals['_ROUTERSERVICE']._serialized_start=3171
+  _globals['_ROUTERSERVICE']._serialized_end=3695
 # @@protoc_insertion_point(module_scope)

@@ -202,6 +202,7 @@ class PlanResponse(_message.Message):
     LIMITED_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
     continuation: _builtins.bytes
     """To be sent back in a new `Plan` when all steps failed. Empty: then the
     request has failed.
@@ -211,6 +212,12 @@ class PlanResponse(_message.Message):
     ticket: _builtins.bytes
     """To be sent with `Reserve` for these steps: what the limits in the route
     count. Opaque. Empty: there are none; when it is not, `limited` is true.
+    """
+    counted: _builtins.bytes
+    """To be sent with `Settle` when the request is answered without any of these
+    steps having been tried: what limits in the route counted on the way to them.
+    Opaque. Empty: nothing that could be given back; when it is not, the plan is
+    for one request.
     """
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
@@ -254,10 +261,11 @@ class PlanResponse(_message.Message):
         limited: _builtins.bool = ...,
         decision: _decision_pb2.Decision | None = ...,
         ticket: _builtins.bytes = ...,
+        counted: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "lifetime", b"lifetime", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation", b"continuation", "decision", b"decision", "lifetime", b"lifetime", "limited", b"limited", "needs", b"needs", "settings", b"settings", "steps", b"steps", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continuation", b"continuation", "counted", b"counted", "decision", b"decision", "lifetime", b"lifetime", "limited", b"limited", "needs", b"needs", "settings", b"settings", "steps", b"steps", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -536,12 +544,18 @@ class Settlement(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     NANO_USD_FIELD_NUMBER: _builtins.int
+    COUNTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the reservation."""
     tokens: _builtins.int
     """Tokens, in and out. Absent: not known, so what was reserved is kept."""
     nano_usd: _builtins.int
     """Billionths of a US dollar. Absent: not known, so what was reserved is kept."""
+    counted: _builtins.bytes
+    """What a plan said it counted, which is given back. Then this is no settlement
+    of a reservation, and `id` is one of its own. Best effort: what cannot be
+    given back stays counted until its window is over.
+    """
     @_builtins.property
     def caller(self) -> _caller_pb2.Caller:
         """Required. Account and gateway of the reservation."""
@@ -553,10 +567,11 @@ class Settlement(_message.Message):
         caller: _caller_pb2.Caller | None = ...,
         tokens: _builtins.int | None = ...,
         nano_usd: _builtins.int | None = ...,
+        counted: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "_tokens", b"_tokens", "caller", b"caller", "nano_usd", b"nano_usd", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "_tokens", b"_tokens", "caller", b"caller", "id", b"id", "nano_usd", b"nano_usd", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd", "_tokens", b"_tokens", "caller", b"caller", "counted", b"counted", "id", b"id", "nano_usd", b"nano_usd", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nano_usd: _TypeAlias = _typing.Literal["nano_usd"]  # noqa: Y015
     _WhichOneofArgType__nano_usd: _TypeAlias = _typing.Literal["_nano_usd", b"_nano_usd"]  # noqa: Y015

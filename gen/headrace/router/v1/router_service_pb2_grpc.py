@@ -112,7 +112,8 @@ class RouterServiceServicer:
     def Settle(self, request, context):
         """Settles reservations: what was really used takes the place of what was
         reserved. One that nobody settles counts as used in full once its time is
-        over. Safe to repeat: the same id settles once.
+        over. Gives back, too, what plans counted of which nothing was tried. Safe to
+        repeat: the same id settles once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,8 @@ class RouterServiceStub:
     Settle: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.SettleRequest, _router_service_pb2.SettleResponse]
     """Settles reservations: what was really used takes the place of what was
     reserved. One that nobody settles counts as used in full once its time is
-    over. Safe to repeat: the same id settles once.
+    over. Gives back, too, what plans counted of which nothing was tried. Safe to
+    repeat: the same id settles once.
     """
     ReportHealth: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReportHealthRequest, _router_service_pb2.ReportHealthResponse]
     """Tells how attempts ended, counted up by provider, model and key, so that
@@ -101,7 +102,8 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Settle: _aio.UnaryUnaryMultiCallable[_router_service_pb2.SettleRequest, _router_service_pb2.SettleResponse]  # type: ignore[assignment]
     """Settles reservations: what was really used takes the place of what was
     reserved. One that nobody settles counts as used in full once its time is
-    over. Safe to repeat: the same id settles once.
+    over. Gives back, too, what plans counted of which nothing was tried. Safe to
+    repeat: the same id settles once.
     """
     ReportHealth: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReportHealthRequest, _router_service_pb2.ReportHealthResponse]  # type: ignore[assignment]
     """Tells how attempts ended, counted up by provider, model and key, so that
@@ -163,7 +165,8 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_service_pb2.SettleResponse, _abc.Awaitable[_router_service_pb2.SettleResponse]]:
         """Settles reservations: what was really used takes the place of what was
         reserved. One that nobody settles counts as used in full once its time is
-        over. Safe to repeat: the same id settles once.
+        over. Gives back, too, what plans counted of which nothing was tried. Safe to
+        repeat: the same id settles once.
         """
 
     @_abc_1.abstractmethod
