@@ -81,7 +81,7 @@ class Change:
 
     Attributes:
         account_id: Whom it concerns.
-        action: `create`, `update`, `delete`, `roll`, `deploy`, `rotate`.
+        action: `create`, `update`, `delete`, `roll`, `deploy`, `rotate`, `purge`.
         resource_type: Kind of thing, such as `gateway`.
         resource_id: The thing, within the account.
         gateway_id: Gateway that it belongs to, if to one.

@@ -136,7 +136,7 @@ class HttpServer:
                 await site.stop()
             self._server.leave()
             self._sockets.stop()
-            self._realtime.stop()
+            self._realtime.stop(grace_s)
             await self._pipeline.stop(grace_s)
             await self._sockets.close()
             # What is no request of the pipeline's: lists, changes of settings.

@@ -174,7 +174,8 @@ class ProvidersConfig:
     )
     credential_timeout_s: float = setting(
         2.0,
-        "Longest wait for auth where a request needs a stored key that is not known here yet.",
+        "Longest wait for auth where a request needs a stored key that is not known here yet. More than "
+        "`HEADRACE_AUTH_VAULT_TIMEOUT_S`.",
         at_least=0.001,
     )
     credentials: int = setting(

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
 
-    from kit.audit import Actor
+    from kit.audit import Actor, Change
     from services.router.core.custom_provider import CustomProvider, Query
     from services.router.core.documents import Documents
     from services.router.core.gateway import Gateway, ManagedGateway
@@ -141,6 +141,10 @@ class GatewayStore(PlanGateways, Protocol):
         Raises:
             GatewayError: GATEWAY_NOT_FOUND.
         """
+        ...
+
+    async def write_down(self, change: Change, by: By) -> None:
+        """Add an entry to the audit log about something that is kept elsewhere; plans stay as they are."""
         ...
 
     async def check(self) -> None:

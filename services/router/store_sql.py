@@ -200,6 +200,10 @@ class SqlGatewayStore:
 
         return await carry_out(self.database, account_id, by, work)
 
+    async def write_down(self, change: Change, by: By) -> None:
+        """Add an entry to the audit log about something that is kept elsewhere."""
+        await self.database.change(lambda connection: AUDIT.write(connection, change, by.actor, at=by.at))
+
     async def check(self) -> None:
         """Raise when the store does not answer."""
         await self.database.check()

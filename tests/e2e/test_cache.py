@@ -142,13 +142,21 @@ async def test_an_answer_serves_streams_and_whole_requests(
 async def test_a_purge_forgets(
     ask: Callable[..., Awaitable[Answer]], stack: Stack, session: aiohttp.ClientSession, what: str
 ) -> None:
-    """After a purge the same request is asked of the provider."""
+    """After a purge the same request is asked of the provider, and the audit log says who wanted it."""
     before = [await ask(TTL), await ask(TTL)]
     url = f"{stack.base_url}/client/v4/accounts/{stack.account}/ai-gateway/{what}"
     purged = await call(session, url, method="DELETE", token=stack.token)
     after = [await ask(TTL), await ask(TTL)]
+    log = f"{stack.base_url}/client/v4/accounts/{stack.account}/audit_logs?action.type=purge&per_page=1"
+    (entry,) = (await call(session, log, method="GET", token=stack.token)).json["result"]
 
     assert (purged.status, purged.json["result"]) == (200, {})
+    assert ("cache", "API") == (entry["resource"]["type"], entry["interface"])
+    assert entry["metadata"]["token_id"]
+    assert ("gateways" in what, "openai" in what) == (
+        entry["oldValueJson"]["gateway_id"] == "default",
+        entry["oldValueJson"]["provider"] == "openai",
+    )
     assert statuses(*before, *after) == ["MISS", "HIT"] * 2
 
 

@@ -108,7 +108,7 @@ async def test_real_clients(
     first, *others = upstream.handshakes[:3]
     kill = await _killed(stack, session) if topology == "split" else "interrupted"
     token = stack.token
-    (await asyncio.to_thread(stack.stop)).assert_clean()
+    last = await _stopped(stack, session)
     everywhere = stack.log() + str(entries) + str(upstreams.collector.spans())
 
     assert ("response.done", 23) == (said.type, heard.usage_metadata.total_token_count)
@@ -120,7 +120,20 @@ async def test_real_clients(
         (entry["provider"], entry["model"]) for entry in entries
     }
     assert "interrupted" == kill
+    assert 1012 == last
     assert not [each for each in (CLIENT_KEY, OPENAI_KEY, GOOGLE_KEY, token) if each in everywhere]
+
+
+async def _stopped(stack: Stack, session: aiohttp.ClientSession) -> int | None:
+    """Stop it while a session is open, and give the code that the session is closed with."""
+    by_browser = f"{stack.gateway_url()}/google?api_key={CLIENT_KEY}"
+    headers = {"cf-aig-authorization": stack.token}
+    async with session.ws_connect(by_browser, headers=headers) as socket:
+        stopping = asyncio.create_task(asyncio.to_thread(stack.stop))
+        last = await socket.receive(timeout=30)
+        stopped = await stopping
+    stopped.assert_clean()
+    return last.data if last.type is aiohttp.WSMsgType.CLOSE else None
 
 
 async def _entries(stack: Stack, session: aiohttp.ClientSession, count: int) -> list[Any]:

@@ -30,6 +30,7 @@ class FakeHashicorp:
         roles: The service account's token that each role takes.
         lease_s: How long a login holds.
         fail: Status to answer everything with.
+        slow_s: How long each answer takes.
         calls: What was asked: method, path and token.
     """
 
@@ -42,6 +43,7 @@ class FakeHashicorp:
     lease_s: int = 3600
     fail: int | None = None
     hang: bool = False
+    slow_s: float = 0.0
     calls: list[tuple[str, str, str]] = field(default_factory=list)
     url: str = ""
     _runner: web.AppRunner | None = None
@@ -69,6 +71,7 @@ class FakeHashicorp:
             return _errors(self.fail, "as the test wants it")
         if self.hang:
             await asyncio.Event().wait()
+        await asyncio.sleep(self.slow_s)
         if request.headers.get("X-Vault-Namespace", "") != self.namespace:
             return _errors(404)
         if request.path == "/v1/auth/kubernetes/login" and request.method in {"POST", "PUT"}:

@@ -22,6 +22,7 @@ from services.auth.core.secret_ref import parse
 from services.auth.vault.config import HashicorpConfig
 from services.auth.vault.hashicorp import HashicorpStore, open_hashicorp
 from services.auth.vault.secret_store import KeyUnreadableError
+from services.providers.config import ProvidersConfig
 from tests.fakes.hashicorp import FakeHashicorp
 from tests.fakes.ports import free_ports
 from tests.fakes.stopped_clock import StoppedClock
@@ -100,6 +101,22 @@ async def test_each_failure_has_its_reason(vault: FakeHashicorp) -> None:
 
     assert [] == [(text, reason) for text, reason in reasons.items() if text not in reason]
     assert not any("hvs." in reason or "sk-" in reason for reason in reasons.values())
+
+
+async def test_a_login_and_an_answer_have_one_time(vault: FakeHashicorp, tmp_path: Path) -> None:
+    """However many answers a key takes, its time is over when it is over."""
+    jwt = tmp_path / "jwt"
+    jwt.write_text("jwt-of-auth")
+    vault.roles, vault.slow_s = {"auth": "jwt-of-auth"}, 0.2
+    async with store(vault.url, None, ROLE="auth", JWT_FILE=str(jwt), TIMEOUT_S="0.3") as found:
+        reason = await _reason(found)
+
+    assert "did not answer in time" in reason
+
+
+def test_vault_is_given_up_before_auth_is() -> None:
+    """Whoever waits for a key hears of auth why there is none, and gets the others of its pool."""
+    assert HashicorpConfig().timeout_s < ProvidersConfig().credential_timeout_s
 
 
 async def test_a_token_file_is_read_again_when_it_changes(vault: FakeHashicorp, tmp_path: Path) -> None:

@@ -348,18 +348,84 @@ async def test_silence(tmp_path: Path, upstream: FakeRealtime) -> None:
 
 
 async def test_a_stop(each_way: Peers, upstream: FakeRealtime) -> None:
-    """Clients are told at once that we restart, and the entry says that the session was not over."""
+    """A session goes on for the grace; then its client is told, and the entry says that it was not over."""
     async with each_way.client.ws_connect(URL, headers=AUTH) as socket:
+        stopping = asyncio.ensure_future(each_way.drain(2.0))
+        await listens_no_more(each_way)
         await ask(socket, do="usage", **{"with": openai_response(1, 2, 3, 4)})
-        await socket.receive(timeout=5)
-        _, message = await asyncio.gather(each_way.drain(5.0), socket.receive(timeout=3))
+        event = await socket.receive_json(timeout=5)
+        message = await socket.receive(timeout=5)
+        await stopping
     entry = await each_way.entry()
 
+    assert "response.done" == event["type"]
     assert (WSMsgType.CLOSE, 1012) == (message.type, message.data)
-    assert (log_entry_pb2.OUTCOME_TRUNCATED, Reason.SERVICE_UNAVAILABLE, 3) == (
-        entry.outcome, entry.error_reason, entry.usage.input_tokens,
+    assert (101, log_entry_pb2.OUTCOME_TRUNCATED, Reason.SERVICE_UNAVAILABLE, 3) == (
+        entry.status, entry.outcome, entry.error_reason, entry.usage.input_tokens,
     )  # fmt: skip
     assert upstream.ended.is_set()
+
+
+async def test_a_session_that_ends_within_the_grace(each_way: Peers, upstream: FakeRealtime) -> None:
+    """It ends as it would have without a stop, which waits for it no longer than that."""
+    async with each_way.client.ws_connect(URL, headers=AUTH) as socket:
+        stopping = asyncio.ensure_future(each_way.drain(60.0))
+        await listens_no_more(each_way)
+        await ask(socket, do="usage", **{"with": openai_response(1, 2, 3, 4)})
+        await socket.receive(timeout=5)
+        await socket.close(code=4001)
+        await asyncio.wait_for(stopping, 15)
+    entry = await each_way.entry()
+
+    assert [4001] == upstream.closed
+    assert (log_entry_pb2.OUTCOME_SUCCESS, 3) == (entry.outcome, entry.usage.input_tokens)
+
+
+async def test_a_handshake_during_a_stop(peers: Peers, upstream: FakeRealtime) -> None:
+    """A client on an open connection is sent elsewhere: its session would have no time."""
+    async with peers.client.ws_connect(URL, headers=AUTH) as socket:
+        (await peers.client.get("/healthz")).release()  # a connection that stays
+        stopping = asyncio.ensure_future(peers.drain(60.0))
+        await listens_no_more(peers)
+        answer = await refused(peers, URL, AUTH)
+        await socket.close()
+        await asyncio.wait_for(stopping, 15)
+
+    assert (503, 1) == (answer.status, len(upstream.handshakes))
+
+
+async def test_a_stop_with_a_client_that_does_not_read(peers: Peers) -> None:
+    """It is told nothing, as it would not hear it, and does not hold up the stop."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(peers.base.rpartition(":")[2]))
+    lines = [
+        f"GET {URL} HTTP/1.1", "host: x", "connection: upgrade", "upgrade: websocket",
+        "sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        f"cf-aig-authorization: {TOKEN}",
+    ]  # fmt: skip
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    await reader.readuntil(b"\r\n\r\n")
+    message = orjson.dumps({"do": "count", "to": 400, "times": 16_384})
+    # Masked with zeros, which changes nothing.
+    writer.write(bytes([0x81, 0x80 | len(message)]) + bytes(4) + message)
+    await reader.readexactly(1)
+    await asyncio.wait_for(peers.drain(1.2), 10)
+    entry = await peers.entry()
+    writer.transport.abort()
+
+    assert log_entry_pb2.OUTCOME_TRUNCATED == entry.outcome
+    assert 0 < entry.response_size < 400 * 4 * 16_384
+
+
+async def listens_no_more(peers: Peers) -> None:
+    """Wait until a stop has begun."""
+    host, _, port = peers.base.removeprefix("http://").partition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except ConnectionError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
 
 
 async def test_a_key_told_back_is_masked(peers: Peers) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from google.protobuf import duration_pb2
 
@@ -208,13 +209,67 @@ async def test_who_changed_what_is_told(router: OneService) -> None:
     """By the audit log of this service, newest first."""
     await _create(router)
     await _delete(router)
-    audit: Any = AuditServiceStub(router.channel("edge"))
-    request = audit_service_pb2.ListAuditEntriesRequest(account_id="acme", resource_type="gateway")
-    answer = await audit.ListAuditEntries(request, timeout=5)
 
     assert [("delete", "mine", ACTOR), ("create", "mine", ACTOR)] == [
-        (entry.action, entry.resource_id, entry.actor) for entry in answer.entries
+        (entry.action, entry.resource_id, entry.actor) for entry in await _changes(router, "gateway")
     ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "resource_id", "shown"),
+    [
+        ({}, "acme", {"gateway_id": None, "provider": None, "key_sha256": None}),
+        ({"gateway_id": "mine"}, "mine", {"gateway_id": "mine", "provider": None, "key_sha256": None}),
+        (
+            {"gateway_id": "mine", "provider": "openai"},
+            "mine",
+            {"gateway_id": "mine", "provider": "openai", "key_sha256": None},
+        ),
+        (
+            {"gateway_id": "mine", "key_digest": b"\xab" * 32},
+            "mine",
+            {"gateway_id": "mine", "provider": None, "key_sha256": "ab" * 32},
+        ),
+    ],
+)
+async def test_a_purge_is_written_down(
+    router: OneService, wanted: dict[str, Any], resource_id: str, shown: dict[str, Any]
+) -> None:
+    """With who asked and what is forgotten."""
+    await _stub(router).RecordPurge(
+        pb.RecordPurgeRequest(account_id="acme", actor=ACTOR, **wanted), timeout=5
+    )
+    (entry,) = await _changes(router, "cache")
+
+    assert ("purge", resource_id, wanted.get("gateway_id", ""), ACTOR) == (
+        entry.action, entry.resource_id, entry.gateway_id, entry.actor,
+    )  # fmt: skip
+    assert (shown, "") == (orjson.loads(entry.old_json), entry.new_json)
+
+
+async def test_a_purge_that_makes_no_sense_is_not_written_down(router: OneService) -> None:
+    """Each field is checked."""
+    params = []
+    for wanted in (
+        {"gateway_id": "No Gateway"},
+        {"provider": "x" * 65},
+        {"provider": "a\nb"},
+        {"gateway_id": "mine", "key_digest": b"short"},
+        {"key_digest": b"\xab" * 32},
+    ):
+        request = pb.RecordPurgeRequest(account_id="acme", actor=ACTOR, **wanted)
+        with pytest.raises(GatewayError) as caught:
+            await _stub(router).RecordPurge(request, timeout=5)
+        params.append(caught.value.metadata["param"])
+
+    assert ["gateway_id", "provider", "provider", "key_digest", "gateway_id"] == params
+    assert [] == await _changes(router, "cache")
+
+
+async def _changes(one: OneService, kind: str) -> list[audit_service_pb2.AuditEntry]:
+    audit: Any = AuditServiceStub(one.channel("edge"))
+    request = audit_service_pb2.ListAuditEntriesRequest(account_id="acme", resource_type=kind)
+    return list((await audit.ListAuditEntries(request, timeout=5)).entries)
 
 
 @pytest.mark.parametrize("caller", ["external", "auth", "providers", "ledger"])
@@ -227,6 +282,7 @@ async def test_others_may_not_manage_gateways(router: OneService, caller: str) -
         (stub.GetGateway, pb.GetGatewayRequest()),
         (stub.ReplaceGateway, pb.ReplaceGatewayRequest()),
         (stub.DeleteGateway, pb.DeleteGatewayRequest()),
+        (stub.RecordPurge, pb.RecordPurgeRequest()),
     ):
         with pytest.raises(GatewayError) as caught:
             await call(request, timeout=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from headrace.auth.v1 import token_pb2
 from headrace.cache.v1 import cache_service_pb2
+from headrace.common.v1 import actor_pb2
 from headrace.router.v1 import custom_provider_pb2, gateway_pb2, gateway_service_pb2
 from kit.errors import GatewayError, Reason
 from services.edge.management.cache import CachePurges
@@ -28,10 +30,12 @@ SETTINGS = {
 
 
 class FakeServices:
-    """Cache and router as stubs; `purged` is what was forgotten."""
+    """Cache and router as stubs; `purged` is what was forgotten, `recorded` what is in the audit log."""
 
     def __init__(self) -> None:
         self.purged: list[cache_service_pb2.PurgeRequest] = []
+        self.recorded: list[gateway_service_pb2.RecordPurgeRequest] = []
+        self.unable_to_record: GatewayError | None = None
         self.failure: GatewayError | None = None
 
     async def Purge(self, request: Any, **options: Any) -> cache_service_pb2.PurgeResponse:
@@ -39,6 +43,13 @@ class FakeServices:
             raise self.failure
         self.purged.append(request)
         return cache_service_pb2.PurgeResponse()
+
+    async def RecordPurge(self, request: Any, **options: Any) -> gateway_service_pb2.RecordPurgeResponse:
+        if self.unable_to_record is not None:
+            raise self.unable_to_record
+        assert len(self.purged) == len(self.recorded)  # none without an entry, whatever dies when
+        self.recorded.append(request)
+        return gateway_service_pb2.RecordPurgeResponse()
 
     async def GetGateway(self, request: Any, **options: Any) -> gateway_service_pb2.GetGatewayResponse:
         if request.gateway_id != "main":
@@ -132,6 +143,37 @@ async def test_a_gateways_answers_are_forgotten(
     assert [expected] == told(services)
 
 
+def by_token(**what: Any) -> gateway_service_pb2.RecordPurgeRequest:
+    """Give the entry of a purge by `ME`."""
+    return gateway_service_pb2.RecordPurgeRequest(
+        account_id="acme", actor=actor_pb2.Actor(token_id=ME.id), **what
+    )
+
+
+async def test_purges_are_in_the_audit_log(services: FakeServices) -> None:
+    """With who asked and what is forgotten; a key by its digest, as it may say anything."""
+    await do(services, "DELETE", f"{ONE}/cache", gateway_id="main", query={"key": "mine"})
+    await do(services, "DELETE", f"{ONE}/cache", gateway_id="main", query={"provider": "google"})
+    await do(services, "DELETE", "cache")
+
+    digest = hashlib.sha256(b"mine").digest()
+    assert [
+        by_token(gateway_id="main", key_digest=digest),
+        by_token(gateway_id="main", provider="google-ai-studio"),
+        by_token(),
+    ] == services.recorded
+
+
+async def test_a_purge_that_cannot_be_written_down_is_not_made(services: FakeServices) -> None:
+    """Whoever asks is told to ask again."""
+    services.unable_to_record = GatewayError(Reason.SERVICE_UNAVAILABLE, "The router is away.")
+    with pytest.raises(GatewayError) as caught:
+        await do(services, "DELETE", "cache")
+
+    assert Reason.SERVICE_UNAVAILABLE == caught.value.reason
+    assert [] == services.purged
+
+
 async def test_an_accounts_answers_are_forgotten(services: FakeServices) -> None:
     """Of all gateways, of one provider or of all."""
     await do(services, "DELETE", "cache")
@@ -148,11 +190,15 @@ async def test_a_purge_of_nothing_that_is_known_is_refused(
     with pytest.raises(ValidationError):
         await do(services, "DELETE", "cache", query=query)
 
-    assert [] == services.purged
+    assert ([], []) == (services.purged, services.recorded)
 
 
 async def test_what_is_not_there_is_told(services: FakeServices) -> None:
-    """An unknown provider or gateway, and a cache that is away, are errors, since nothing was forgotten."""
+    """
+    An unknown provider or gateway, and a cache that is away, are errors, since nothing was forgotten.
+
+    Only the last is in the audit log: the cache may have heard of it all the same.
+    """
     calls: list[tuple[str, dict[str, Any]]] = [
         (f"{ONE}/cache", {"gateway_id": "main", "query": {"provider": "openia"}}),
         (f"{ONE}/cache", {"gateway_id": "other"}),
@@ -166,6 +212,7 @@ async def test_what_is_not_there_is_told(services: FakeServices) -> None:
         reasons.append(caught.value.reason)
 
     assert [Reason.NOT_FOUND, Reason.GATEWAY_NOT_FOUND, Reason.SERVICE_UNAVAILABLE] == reasons
+    assert [by_token()] == services.recorded
 
 
 @pytest.mark.parametrize("wanted", [True, False])

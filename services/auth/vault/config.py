@@ -95,9 +95,10 @@ class HashicorpConfig:
     )
     ca_file: Path | None = setting(None, "Certificates to trust for Vault, in PEM, besides the system's.")
     timeout_s: float = setting(
-        3.0,
-        "Longest time for one answer of Vault, in seconds. A request waits for it that needs a key which "
-        "nobody asked for lately.",
+        1.5,
+        "Longest time that Vault may take for a key, a login included, in seconds. A request waits for it "
+        "that needs a key which nobody asked for lately. Less than `HEADRACE_PROVIDERS_CREDENTIAL_TIMEOUT_S`,"
+        " which is how long it waits for auth as a whole.",
         at_least=0.1,
         at_most=60,
     )

@@ -33,6 +33,7 @@ __all__ = ["HashicorpStore", "open_hashicorp"]
 _MOST_BYTES: Final = 1 << 20  # Vault's own limit for an entry of its usual storage
 _RENEW_AT: Final = 2 / 3  # of a login's time, as Vault's own agent does
 _LEAST_BETWEEN_LOGINS_S: Final = 30.0  # each login leaves a token behind in Vault until its time is over
+_LATE: Final = "Vault did not answer in time"
 _REASONS: Final = {
     400: "Vault does not take the request: it may lack the path's mount, or auth's token",
     403: "Vault does not let auth read it: the token is bad or over, or its policy does not allow the path",
@@ -167,13 +168,12 @@ class HashicorpStore:
     async def get(self, ref: SecretRef, account_id: str) -> Secret:
         """Return a field of an account's secret, in its newest version."""
         where = "/".join(filter(None, (self._config.prefix.strip("/"), account_id, ref.name)))
-        token = await self._tokens.token()
         try:
-            answer = await self._read(where, token)
-        except _RefusedError:
-            if not self._tokens.refused(token):
-                raise
-            answer = await self._read(where, await self._tokens.token())
+            # Of all that it takes: whoever asks auth waits for the whole, and not for an answer of Vault's.
+            async with asyncio.timeout(self._config.timeout_s):
+                answer = await self._newest(where)
+        except TimeoutError as error:
+            raise KeyUnreadableError(_LATE) from error
         data = answer.get("data")
         fields = data.get("data") if isinstance(data, dict) else None
         if not isinstance(fields, dict):
@@ -182,6 +182,15 @@ class HashicorpStore:
         if not isinstance(value, str):
             raise KeyUnreadableError(f"{where} in Vault has no field {ref.field} that is a text")
         return key_of(value.encode(), f"{where}#{ref.field} in Vault")
+
+    async def _newest(self, where: str) -> Mapping[str, Any]:
+        token = await self._tokens.token()
+        try:
+            return await self._read(where, token)
+        except _RefusedError:
+            if not self._tokens.refused(token):
+                raise
+            return await self._read(where, await self._tokens.token())
 
     async def _read(self, where: str, token: Secret) -> Mapping[str, Any]:
         url = _url(self._config, f"{self._config.mount.strip('/')}/data/{where}")
@@ -248,7 +257,7 @@ async def _ask(
                 content += await response.content.read(_MOST_BYTES + 1 - len(content))
             status = response.status
     except TimeoutError as error:
-        raise KeyUnreadableError("Vault did not answer in time") from error
+        raise KeyUnreadableError(_LATE) from error
     except (aiohttp.ClientError, OSError) as error:
         raise KeyUnreadableError(f"Vault cannot be reached: {type(error).__name__}") from error
     if status != 200:

@@ -4,10 +4,12 @@ Purges of kept answers on the management API. The public product has no such cal
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.auth.v1 import token_pb2
 from headrace.cache.v1 import cache_service_pb2 as pb
+from headrace.router.v1 import gateway_service_pb2
 from kit.errors import GatewayError, Reason
 from kit.providers import SLUGS, canonical, is_custom
 from services.edge.management.models.cache import PurgeGatewayQuery, PurgeQuery
@@ -60,15 +62,30 @@ class CachePurges:
             provider=_known(query.provider),
             custom_key=query.key,
         )
-        return await self._purge(request)
+        return await self._purge(call, request)
 
     async def _of_account(self, call: Call) -> dict[str, Any]:
         query: PurgeQuery = call.query
-        return await self._purge(pb.PurgeRequest(account_id=call.account_id, provider=_known(query.provider)))
+        request = pb.PurgeRequest(account_id=call.account_id, provider=_known(query.provider))
+        return await self._purge(call, request)
 
-    async def _purge(self, request: pb.PurgeRequest) -> dict[str, Any]:
+    async def _purge(self, call: Call, request: pb.PurgeRequest) -> dict[str, Any]:
+        """Write a purge down, and then make it: none goes unnoticed, whatever dies between the two."""
+        entry = gateway_service_pb2.RecordPurgeRequest(
+            account_id=request.account_id,
+            gateway_id=request.gateway_id,
+            provider=request.provider,
+            key_digest=_digest(request),
+            actor=call.actor,
+        )
+        await self._peers.gateways.RecordPurge(entry, timeout=self._peers.timeout_s)
         await self._peers.cache.Purge(request, timeout=self._peers.timeout_s)
         return {}
+
+
+def _digest(request: pb.PurgeRequest) -> bytes:
+    """Give what stands for the key in the audit log: clients choose keys, and may put anything there."""
+    return hashlib.sha256(request.custom_key.encode()).digest() if request.HasField("custom_key") else b""
 
 
 def _known(provider: str) -> str:

@@ -4,7 +4,8 @@ Answers handshakes of WebSockets on native paths, and ends their sessions when t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from services.edge.handlers import native
 from services.edge.realtime import handshake
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from services.edge.routes import Route
 
 __all__ = ["Realtime"]
+
+# Of the grace that a stop leaves, what it takes to close: a provider has half a second to answer, and then
+# the client is told. What takes longer is cut off with the requests of the pipeline, just before the end.
+_CLOSING_S: Final = 1.0
 
 
 class Realtime:
@@ -93,8 +98,11 @@ class Realtime:
         assert sink.response is not None
         return sink.response
 
-    def stop(self) -> None:
-        """End every session: none ends by itself in the time that a stop leaves."""
+    def stop(self, grace_s: float) -> None:
+        """Begin no more sessions, and close those that are still open when the grace is nearly over."""
         self._stopping = True
+        asyncio.get_running_loop().call_later(max(0.0, grace_s - _CLOSING_S), self._close)
+
+    def _close(self) -> None:
         for session in list(self._open):
             session.stop()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.router.core.route import Route, RouteVersion
     from services.router.core.settings import GatewaySettings
 
-__all__ = ["custom_provider_view", "gateway_view", "route_view"]
+__all__ = ["custom_provider_view", "gateway_view", "purge_view", "route_view"]
 
 # Examples of calls may show a key.
 _TEXTS: Final = ("description", "link", "curl_example", "js_example")
@@ -80,6 +80,15 @@ def route_view(route: Route, added: RouteVersion | None = None) -> dict[str, Any
         },
     }
     return shown if added is None else {**shown, "added_version": _version(added)}
+
+
+def purge_view(*, gateway_id: str, provider: str, key_digest: bytes) -> dict[str, Any]:
+    """Show which kept answers are forgotten; what is empty narrows nothing."""
+    return {
+        "gateway_id": gateway_id or None,
+        "provider": provider or None,
+        "key_sha256": key_digest.hex() or None,
+    }
 
 
 def _version(version: RouteVersion) -> dict[str, Any]:

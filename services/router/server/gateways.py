@@ -11,7 +11,7 @@ from kit.account import check_account_id
 from kit.audit import Actor
 from kit.audit_service import actor_of
 from kit.ids import uuid7
-from services.router.convert import gateways
+from services.router.convert import gateways, purges
 from services.router.convert.fields import invalid
 from services.router.core.gateway import Gateway, ManagedGateway, check_new_id
 from services.router.core.page import checked_page
@@ -104,6 +104,11 @@ class GatewayServicer(GatewayServiceServicer):
         found = await self._store.delete(account_id, request.gateway_id, self._by(request.actor))
         self._tell("gateway deleted", found)
         return pb.DeleteGatewayResponse(gateway=gateways.gateway(found))
+
+    async def RecordPurge(self, request: pb.RecordPurgeRequest, context: Any) -> pb.RecordPurgeResponse:
+        """Write down that kept answers are about to be forgotten."""
+        await self._store.write_down(purges.purge(request), self._by(request.actor))
+        return pb.RecordPurgeResponse()
 
     def _by(self, actor: actor_pb2.Actor) -> By:
         return By(actor=actor_of(actor), at=moment.now(self._clock), then=self._hub.advance)

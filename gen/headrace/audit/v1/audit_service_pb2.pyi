@@ -41,10 +41,12 @@ class AuditEntry(_message.Message):
     account_id: _builtins.str
     """Account that the change concerns."""
     action: _builtins.str
-    """What was done: `create`, `update`, `delete`, `roll`, `deploy`, `rotate`."""
+    """What was done: `create`, `update`, `delete`, `roll`, `deploy`, `rotate`,
+    `purge`.
+    """
     resource_type: _builtins.str
     """Kind of what was changed: `gateway`, `token`, `account`,
-    `provider_config`, `custom_provider`, `route`.
+    `provider_config`, `custom_provider`, `route`, `cache`.
     """
     resource_id: _builtins.str
     """Identifier of what was changed, within the account."""

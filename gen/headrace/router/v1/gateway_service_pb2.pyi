@@ -317,3 +317,62 @@ class DeleteGatewayResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteGatewayResponse: _TypeAlias = DeleteGatewayResponse  # noqa: Y015
+
+@_typing.final
+class RecordPurgeRequest(_message.Message):
+    """Request for `GatewayService.RecordPurge`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    GATEWAY_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    KEY_DIGEST_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """Required. Account whose answers are forgotten."""
+    gateway_id: _builtins.str
+    """Of which gateway. Empty: of all."""
+    provider: _builtins.str
+    """Only what this provider gave. Empty: whoever gave it."""
+    key_digest: _builtins.bytes
+    """SHA-256 of the chosen key (`cf-aig-cache-key`) whose answers alone are
+    forgotten; needs a gateway. Empty: all. The key itself is never sent.
+    """
+    @_builtins.property
+    def actor(self) -> _actor_pb2.Actor:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        gateway_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        key_digest: _builtins.bytes = ...,
+        actor: _actor_pb2.Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "actor", b"actor", "gateway_id", b"gateway_id", "key_digest", b"key_digest", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPurgeRequest: _TypeAlias = RecordPurgeRequest  # noqa: Y015
+
+@_typing.final
+class RecordPurgeResponse(_message.Message):
+    """Response for `GatewayService.RecordPurge`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordPurgeResponse: _TypeAlias = RecordPurgeResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class GatewayServiceStub:
                 request_serializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayRequest.SerializeToString,
                 response_deserializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayResponse.FromString,
                 _registered_method=True)
+        self.RecordPurge = channel.unary_unary(
+                '/headrace.router.v1.GatewayService/RecordPurge',
+                request_serializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeRequest.SerializeToString,
+                response_deserializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -103,6 +108,15 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordPurge(self, request, context):
+        """Writes into the audit log that kept answers are about to be forgotten, which
+        the cache has no log for. Changes nothing else, and asks for no gateway to be
+        there. Fails with INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +144,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.DeleteGateway,
                     request_deserializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayRequest.FromString,
                     response_serializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayResponse.SerializeToString,
+            ),
+            'RecordPurge': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordPurge,
+                    request_deserializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeRequest.FromString,
+                    response_serializer=headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +287,33 @@ class GatewayService:
             '/headrace.router.v1.GatewayService/DeleteGateway',
             headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayRequest.SerializeToString,
             headrace_dot_router_dot_v1_dot_gateway__service__pb2.DeleteGatewayResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordPurge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.router.v1.GatewayService/RecordPurge',
+            headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeRequest.SerializeToString,
+            headrace_dot_router_dot_v1_dot_gateway__service__pb2.RecordPurgeResponse.FromString,
             options,
             channel_credentials,
             insecure,

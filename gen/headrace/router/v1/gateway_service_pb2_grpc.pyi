@@ -47,6 +47,11 @@ class GatewayServiceStub:
     """
     DeleteGateway: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteGatewayRequest, _gateway_service_pb2.DeleteGatewayResponse]
     """Deletes a gateway with its routes. Fails with GATEWAY_NOT_FOUND."""
+    RecordPurge: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.RecordPurgeRequest, _gateway_service_pb2.RecordPurgeResponse]
+    """Writes into the audit log that kept answers are about to be forgotten, which
+    the cache has no log for. Changes nothing else, and asks for no gateway to be
+    there. Fails with INVALID_REQUEST.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -67,6 +72,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     DeleteGateway: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.DeleteGatewayRequest, _gateway_service_pb2.DeleteGatewayResponse]  # type: ignore[assignment]
     """Deletes a gateway with its routes. Fails with GATEWAY_NOT_FOUND."""
+    RecordPurge: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.RecordPurgeRequest, _gateway_service_pb2.RecordPurgeResponse]  # type: ignore[assignment]
+    """Writes into the audit log that kept answers are about to be forgotten, which
+    the cache has no log for. Changes nothing else, and asks for no gateway to be
+    there. Fails with INVALID_REQUEST.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads and changes gateways. Changes take effect everywhere within a second."""
@@ -114,5 +124,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.DeleteGatewayResponse, _abc.Awaitable[_gateway_service_pb2.DeleteGatewayResponse]]:
         """Deletes a gateway with its routes. Fails with GATEWAY_NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def RecordPurge(
+        self,
+        request: _gateway_service_pb2.RecordPurgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_service_pb2.RecordPurgeResponse, _abc.Awaitable[_gateway_service_pb2.RecordPurgeResponse]]:
+        """Writes into the audit log that kept answers are about to be forgotten, which
+        the cache has no log for. Changes nothing else, and asks for no gateway to be
+        there. Fails with INVALID_REQUEST.
+        """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
