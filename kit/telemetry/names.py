@@ -120,6 +120,8 @@ METRIC_EDGE_REQUESTS: Final = "headrace_requests_total"
 METRIC_EDGE_SECONDS: Final = "headrace_request_seconds"
 METRIC_EDGE_SAVED: Final = "headrace_saved_usd_total"
 METRIC_EDGE_IN_FLIGHT: Final = "headrace_requests_in_flight"
+METRIC_EDGE_BODIES: Final = "headrace_request_bodies_bytes"
+METRIC_EDGE_NO_ROOM: Final = "headrace_requests_without_room_total"
 
 # Metrics of the spool (services/edge/spool).
 METRIC_SPOOL_PENDING_BYTES: Final = "headrace_spool_pending_bytes"

@@ -16,6 +16,7 @@ from kit.pricing.pricer import Pricer
 from kit.pricing.table import PriceTable
 from kit.service import Binding, Service
 from services.edge import routes
+from services.edge.body_room import BodyRoom
 from services.edge.config import EdgeConfig
 from services.edge.handlers.models import Models
 from services.edge.handlers.operations import Operations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kit.service import Runtime
+    from services.edge.http_server import Handler
 
 __all__ = ["build"]
 
@@ -94,26 +96,21 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             log=runtime.log("pipeline"),
         )
         metrics.watch(lambda: pipeline.running)
+        room = _room(config, metrics)
         models = Models(access, providers)
-        management = ManagementApi(runtime, access, public_url=config.public_url)
-        operations = Operations(runtime, access, processes=providers.processes)
         http = HttpServer(
             runtime,
             config,
             pipeline,
-            {
-                routes.MODELS: models.answer,
-                routes.MANAGEMENT: management.answer,
-                routes.OPENAPI: management.openapi,
-                routes.HEALTHZ: operations.healthz,
-                routes.READYZ: operations.readyz,
-            },
+            _handlers(runtime, config, access, providers, models),
             Sockets(access, pipeline, config, runtime.log("websocket")),
             realtime=Realtime(pipeline, providers, reservations, health, config),
+            room=room,
         )
         inference = InferenceServicer(
             pipeline,
             models,
+            room=room,
             account=runtime.settings.account,
             callers=runtime.callers,
         )
@@ -131,6 +128,27 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             start=http.start,
             drain=http.drain,
         )
+
+
+def _handlers(
+    runtime: Runtime, config: EdgeConfig, access: Access, providers: Providers, models: Models
+) -> dict[str, Handler]:
+    """Give what answers all but inference."""
+    management = ManagementApi(runtime, access, public_url=config.public_url)
+    operations = Operations(runtime, access, processes=providers.processes)
+    return {
+        routes.MODELS: models.answer,
+        routes.MANAGEMENT: management.answer,
+        routes.OPENAPI: management.openapi,
+        routes.HEALTHZ: operations.healthz,
+        routes.READYZ: operations.readyz,
+    }
+
+
+def _room(config: EdgeConfig, metrics: EdgeMetrics) -> BodyRoom:
+    room = BodyRoom(config.bodies_bytes, longest_bytes=config.max_body_bytes, refused=metrics.without_room)
+    metrics.watch_bodies(lambda: room.held_bytes)
+    return room
 
 
 def _health(runtime: Runtime, config: EdgeConfig) -> HealthReports:

@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
+from services.edge.arriving import Arriving
 from services.edge.http_sink import refusal
 from services.edge.wire import errors
 
@@ -21,25 +22,45 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping
 
+    from services.edge.body_room import BodyRoom
+
 __all__ = ["EdgeServer", "cut"]
 
 _HEADERS_TOO_LARGE = 431
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_admits",)
+    __slots__ = ("_admits", "_room", "arriving")
 
     def __init__(
-        self, server: web.Server, *, admits: Callable[[Mapping[str, Any] | None], bool], **kwargs: Any
+        self,
+        server: web.Server,
+        *,
+        admits: Callable[[Mapping[str, Any] | None], bool],
+        room: BodyRoom,
+        **kwargs: Any,
     ) -> None:
         super().__init__(server, **kwargs)
         self._admits = admits
+        self._room = room
+        self.arriving: Arriving | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a connection, unless its certificate is of somebody who has no business here."""
         super().connection_made(transport)
         if not self._admits(transport.get_extra_info("peercert")):
             self.force_close()
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Become a WebSocket, whose messages are counted while they come."""
+        self.arriving = Arriving(parser, self._room)
+        super().set_parser(self.arriving, data_received_cb)  # type: ignore[arg-type]  # acts as one
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End what the connection was for."""
+        super().connection_lost(exc)
+        if self.arriving is not None:
+            self.arriving.close()
 
     @property
     def busy(self) -> bool:
@@ -86,18 +107,25 @@ class EdgeServer(web.Server):
         handler: Answers requests.
         admits: Says by the other side's certificate, as `ssl` describes one, whether it may make requests;
             None is a connection without TLS.
+        room: What messages of WebSockets may take, with other bodies.
         kwargs: As aiohttp's.
     """
 
     def __init__(
-        self, handler: Any, *, admits: Callable[[Mapping[str, Any] | None], bool], **kwargs: Any
+        self,
+        handler: Any,
+        *,
+        admits: Callable[[Mapping[str, Any] | None], bool],
+        room: BodyRoom,
+        **kwargs: Any,
     ) -> None:
         super().__init__(handler, **kwargs)
         self._admits = admits
+        self._room = room
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a connection."""
-        return _Connection(self, admits=self._admits, loop=self._loop, **self._kwargs)
+        return _Connection(self, admits=self._admits, room=self._room, loop=self._loop, **self._kwargs)
 
     @property
     def busy(self) -> bool:

@@ -20,14 +20,16 @@ from headrace.common.v1 import http_pb2
 from kit.errors import GatewayError, Reason
 from kit.rpc.caller import ENVOY, identity
 from kit.telemetry import names
-from services.edge import routes
+from services.edge import http_body, routes
+from services.edge.body_room import NoRoomError
 from services.edge.client_address import of_connection
 from services.edge.handlers import compat, gemini, native, universal
 from services.edge.handlers.models import dialect_of
 from services.edge.headers import RequestHeaders, read
+from services.edge.http_body import BodyTooSlowError
 from services.edge.http_protocol import EdgeServer, cut
 from services.edge.http_sink import HttpSink, named, refusal
-from services.edge.http_upload import HttpUpload, let_go_on
+from services.edge.http_upload import HttpUpload
 from services.edge.management import envelope
 from services.edge.realtime.handshake import asks_for_websocket
 from services.edge.wire import errors
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from kit.service import Runtime
+    from services.edge.body_room import BodyRoom, Held
     from services.edge.config import EdgeConfig
     from services.edge.pipeline.exchange import Exchange
     from services.edge.pipeline.pipeline import Pipeline
@@ -44,18 +47,15 @@ if TYPE_CHECKING:
     from services.edge.routes import Route
     from services.edge.websocket.sockets import Sockets
 
+    Handler = Callable[[web.BaseRequest, Route, RequestHeaders], Awaitable[web.StreamResponse]]
+    Call = Callable[[web.BaseRequest, Route, RequestHeaders, Held | None], Awaitable[web.StreamResponse]]
+
 __all__ = ["HttpServer"]
 
 # Once no request runs, connections only have to be closed.
 _CLOSING_S = 0.2
 _POLL_S = 0.02
 _TOO_SLOW = 408
-# A body of unknown length that is there after this long is taken as one of known length.
-_AT_ONCE_S = 0.5
-
-
-class _BodyTooSlowError(Exception):
-    """A request's body did not arrive in time."""
 
 
 class HttpServer:
@@ -69,6 +69,7 @@ class HttpServer:
         handlers: Answer everything else, by the names in `routes`.
         sockets: Serve WebSockets of the universal endpoint.
         realtime: Serves those that lead to a provider.
+        room: What bodies may take, all together.
     """
 
     def __init__(
@@ -76,12 +77,11 @@ class HttpServer:
         runtime: Runtime,
         config: EdgeConfig,
         pipeline: Pipeline,
-        handlers: Mapping[
-            str, Callable[[web.BaseRequest, Route, RequestHeaders], Awaitable[web.StreamResponse]]
-        ],
+        handlers: Mapping[str, Handler],
         sockets: Sockets,
         *,
         realtime: Realtime,
+        room: BodyRoom,
     ) -> None:
         self._settings = runtime.settings
         self._tls = runtime.tls
@@ -91,13 +91,14 @@ class HttpServer:
         self._log = runtime.log("http")
         self._config = config
         self._pipeline = pipeline
-        self._handlers = handlers
         self._sockets = sockets
         self._realtime = realtime
-        self._calls = {
+        self._room = room
+        self._calls: dict[str, Call] = {
             routes.CHAT: self._compat,
             routes.NATIVE: self._native,
             routes.UNIVERSAL: self._universal,
+            **{name: partial(self._other, handler) for name, handler in handlers.items()},
         }
         self._runner: web.ServerRunner | None = None
         self._server: EdgeServer | None = None
@@ -121,6 +122,7 @@ class HttpServer:
             max_line_size=self._config.max_header_bytes,
             max_field_size=self._config.max_header_bytes,
             admits=self._admits,
+            room=self._room,
         )
         self._server = server
         self._runner = web.ServerRunner(server, shutdown_timeout=_CLOSING_S)
@@ -193,22 +195,25 @@ class HttpServer:
             with self._tracing.server_span(
                 f"{request.method} {route.template}", headers.trace, {names.HTTP_ROUTE: route.template}
             ) as span:
-                call = self._calls.get(route.handler)
-                if call is not None:
-                    response = await call(request, route, headers)
+                call = self._calls[route.handler]
+                if request.content.is_eof():
+                    # All of it came with the headers, as it does for nearly every request.
+                    response = await call(request, route, headers, None)
                 else:
-                    response = named(await self._handlers[route.handler](request, route, headers))
+                    with self._room.hold() as held:
+                        response = await call(request, route, headers, held)
                 if span is not None:
                     span.set_attribute(names.HTTP_REQUEST_METHOD, request.method)
                     span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, response.status)
                 return response
         except GatewayError as error:
-            return self._refuse(request, error, dialect)
+            ends = isinstance(error, NoRoomError) and not request.content.is_eof()
+            return self._refuse(request, error, dialect, ends=ends)
         except web.HTTPRequestEntityTooLarge:
             return self._refuse(request, self._too_large(), dialect)
-        except _BodyTooSlowError:
+        except BodyTooSlowError:
             slow = GatewayError(Reason.INVALID_REQUEST, "The request body took too long to arrive.")
-            return self._refuse(request, slow, dialect, status=_TOO_SLOW)
+            return self._refuse(request, slow, dialect, status=_TOO_SLOW, ends=True)
         except (ClientError, web.RequestPayloadError):
             # The body broke off, or its framing makes no sense; whoever still listens is told.
             broken = GatewayError(Reason.INVALID_REQUEST, "The request body could not be read to its end.")
@@ -221,23 +226,23 @@ class HttpServer:
             return self._refuse(request, internal, dialect)
 
     async def _compat(
-        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders, held: Held | None
     ) -> web.StreamResponse:
         exchange = compat.exchange(
             route,
             query=request.raw_path.partition("?")[2],
             headers=headers,
-            body=await self._body(request),
+            body=await self._body(request, held),
             max_messages=self._config.max_messages,
         )
-        return await self._run(request, exchange)
+        return await self._run(request, exchange, held)
 
     async def _native(
-        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders, held: Held | None
     ) -> web.StreamResponse:
         if asks_for_websocket(request):
             return await self._realtime.answer(request, route, headers)
-        body, upload = await self._body_or_upload(request)
+        body, upload = await self._body_or_upload(request, held)
         exchange = native.exchange(
             route,
             method=request.method,
@@ -247,53 +252,68 @@ class HttpServer:
             upload=upload,
         )
         if upload is None:
-            return await self._run(request, exchange)
+            return await self._run(request, exchange, held)
         try:
-            return await self._run(request, exchange)
+            return await self._run(request, exchange, None)
         finally:
             await upload.close()
 
     async def _universal(
-        self, request: web.BaseRequest, route: Route, headers: RequestHeaders
+        self, request: web.BaseRequest, route: Route, headers: RequestHeaders, held: Held | None
     ) -> web.StreamResponse:
         if request.method == "GET":
             return await self._sockets.answer(request, route, headers)
         exchange = universal.exchange(
             route,
             headers=headers,
-            asked=universal.parse(await self._body(request)),
+            asked=universal.parse(await self._body(request, held)),
             max_messages=self._config.max_messages,
         )
         # Whatever its steps speak, an error of the gateway's own is told in the gateway's own words.
-        return await self._run(request, exchange, route.dialect)
+        return await self._run(request, exchange, held, route.dialect)
 
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        if request.content.is_eof():
-            # All of it came with the headers, as it does for nearly every request: nothing to wait for.
+    async def _other(
+        self,
+        handler: Handler,
+        request: web.BaseRequest,
+        route: Route,
+        headers: RequestHeaders,
+        held: Held | None,
+    ) -> web.StreamResponse:
+        del held  # these take bodies of the management API alone, which are short and of known callers
+        return named(await handler(request, route, headers))
+
+    async def _body(self, request: web.BaseRequest, held: Held | None) -> bytes:
+        config = self._config
+        if held is None:
+            # All of it came with the headers: nothing to wait for.
             body = request.content.read_nowait()
-            if len(body) > (limit := self._config.max_body_bytes):
+            if len(body) > (limit := config.max_body_bytes):
                 raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=len(body))
             return body
-        await let_go_on(request)
-        try:
-            async with asyncio.timeout(self._config.body_timeout_s):
-                return await request.read()
-        except TimeoutError:
-            raise _BodyTooSlowError from None
+        return await http_body.read(
+            request, held, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_s
+        )
 
-    async def _body_or_upload(self, request: web.BaseRequest) -> tuple[bytes, HttpUpload | None]:
+    async def _body_or_upload(
+        self, request: web.BaseRequest, held: Held | None
+    ) -> tuple[bytes, HttpUpload | None]:
         """Read a body that is short and there, and leave any other to be sent on as it comes."""
         config, length = self._config, request.content_length
         first = b""
         if "expect" not in request.headers:
             if not request.body_exists or (length is not None and length <= config.whole_body_bytes):
-                return await self._body(request), None
+                return await self._body(request, held), None
             if length is None:
-                first, whole = await _begin(request, config.whole_body_bytes)
+                first, whole = await http_body.begin(request, held, most_bytes=config.whole_body_bytes)
                 if whole:
                     return first, None
         upload = HttpUpload(
-            request, first=first, limit_bytes=config.max_upload_bytes, idle_s=config.body_timeout_s
+            request,
+            first=first,
+            held=held,
+            limit_bytes=config.max_upload_bytes,
+            idle_s=config.body_timeout_s,
         )
         return b"", upload
 
@@ -301,8 +321,11 @@ class HttpServer:
         self,
         request: web.BaseRequest,
         exchange: Exchange,
+        held: Held | None,
         dialect: http_pb2.Dialect.ValueType | None = None,
     ) -> web.StreamResponse:
+        if held is not None:
+            exchange.keep(held)
         sink = HttpSink(request, exchange.dialect if dialect is None else dialect)
         await self._pipeline.run(exchange, sink)
         assert sink.response is not None
@@ -323,8 +346,9 @@ class HttpServer:
         dialect: http_pb2.Dialect.ValueType | None,
         *,
         status: int | None = None,
+        ends: bool = False,
     ) -> web.Response:
-        """Answer with an error; the dialect is None where the path leads nowhere."""
+        """Answer with an error, maybe the connection's last; no dialect: the path leads nowhere."""
         if request.writer.output_size > 0:
             # A second answer inside the first would be taken for its end.
             cut(request)
@@ -333,26 +357,9 @@ class HttpServer:
         if dialect is None:
             dialect = routes.dialect_of_failure(request.raw_path)
         response = refusal(error, errors.body(error, dialect, status=status), [], status=status)
-        if status == _TOO_SLOW:
+        if ends:
             response.force_close()
         return response
-
-
-async def _begin(request: web.BaseRequest, limit: int) -> tuple[bytes, bool]:
-    """Read the beginning of a body of unknown length, and say whether it is all: short ones come at once."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_AT_ONCE_S):
-            while size <= limit:
-                data = await request.content.readany()
-                if not data:
-                    return b"".join(pieces), True
-                pieces.append(data)
-                size += len(data)
-    except TimeoutError:
-        pass
-    return b"".join(pieces), False
 
 
 def _check_method(method: str, route: Route) -> None:

@@ -11,19 +11,14 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientError
 
 from kit.errors import GatewayError, Reason
+from services.edge.http_body import let_go_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["HttpUpload", "let_go_on"]
+    from services.edge.body_room import Held
 
-
-async def let_go_on(request: web.BaseRequest) -> None:
-    """Tell a client that waits to be told to send its body."""
-    if request.headers.get("expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # It is no part of the answer, of which nothing was sent yet.
-        request.writer.output_size = 0
+__all__ = ["HttpUpload"]
 
 
 class HttpUpload:
@@ -33,12 +28,19 @@ class HttpUpload:
     Args:
         request: Whose body it is.
         first: What was read of it already.
+        held: The room that this takes.
         limit_bytes: Longest body that is taken.
         idle_s: Longest pause between two pieces, in seconds.
     """
 
     def __init__(
-        self, request: web.BaseRequest, *, first: bytes = b"", limit_bytes: int, idle_s: float
+        self,
+        request: web.BaseRequest,
+        *,
+        first: bytes = b"",
+        held: Held | None = None,
+        limit_bytes: int,
+        idle_s: float,
     ) -> None:
         self.length = request.content_length
         self.size = 0
@@ -46,6 +48,7 @@ class HttpUpload:
         self.error: GatewayError | None = None
         self._request = request
         self._first = first
+        self._held = held
         self._limit_bytes = limit_bytes
         self._idle_s = idle_s
         self._head = bytearray()
@@ -69,7 +72,7 @@ class HttpUpload:
         """
         try:
             await let_go_on(self._request)
-            data = self._first or await self._read()
+            data, self._first = self._first or await self._read(), b""
             while data:
                 self.size += len(data)
                 if self.size > self._limit_bytes:
@@ -77,6 +80,10 @@ class HttpUpload:
                 if len(self._head) < self.keep_bytes:
                     self._head += data[: self.keep_bytes - len(self._head)]
                 yield data
+                if self._held is not None:
+                    # What was read beforehand has gone.
+                    data, held, self._held = b"", self._held, None
+                    held.drop(held.size)
                 data = await self._read()
         except GatewayError as error:
             if not self._closed:

@@ -45,6 +45,14 @@ class EdgeMetrics:
             registry=registry,
         )
         self._in_flight = Gauge(names.METRIC_EDGE_IN_FLIGHT, "Requests that run.", registry=registry)
+        self._bodies = Gauge(
+            names.METRIC_EDGE_BODIES, "Bytes of request bodies that are held.", registry=registry
+        )
+        self._without_room = Counter(
+            names.METRIC_EDGE_NO_ROOM,
+            "Requests refused because too many bytes of bodies were held.",
+            registry=registry,
+        )
         # Looking a child up costs more than counting does.
         self._children: dict[
             tuple[str, log_entry_pb2.Outcome.ValueType, bool], tuple[Counter, Histogram]
@@ -53,6 +61,14 @@ class EdgeMetrics:
     def watch(self, running: Callable[[], int]) -> None:
         """Tell of requests that run: as many as this counts when somebody looks."""
         self._in_flight.set_function(running)
+
+    def watch_bodies(self, held_bytes: Callable[[], int]) -> None:
+        """Tell of bytes of bodies that are held: as many as this counts when somebody looks."""
+        self._bodies.set_function(held_bytes)
+
+    def without_room(self) -> None:
+        """Count a request that was refused because of them."""
+        self._without_room.inc()
 
     def observe(self, _: Exchange, progress: Progress) -> None:
         """Count a request that has ended."""

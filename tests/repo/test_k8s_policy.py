@@ -10,6 +10,7 @@ import yaml
 
 from kit.config import load
 from kit.version import VERSION
+from services.edge.config import EdgeConfig
 from services.settings import CONFIGS, unknown_settings
 from tests.repo.k8s import RENDERED, containers, documents, of_kind, pods
 from tests.repo.tree import ROOT
@@ -71,6 +72,24 @@ def test_containers_can_do_nothing_to_their_node(name: str) -> None:
         assert not security.get("privileged"), container.name
         assert {"cpu", "memory", "ephemeral-storage"} == set(resources["requests"]), container.name
         assert {"memory", "ephemeral-storage"} <= set(resources["limits"]), container.name
+
+
+@each_rendering
+def test_bodies_fit_into_the_memory_of_an_edge(name: str) -> None:
+    """What bodies may take, by measured factors, is less than a container with an edge may have."""
+    found = 0
+    for container in containers(name):
+        env = {each["name"]: each.get("value", "") for each in container.spec.get("env", ())}
+        if not container.is_ours or container.spec["args"] not in (["edge"], ["all"]):
+            continue
+        found += 1
+        edge = load(EdgeConfig, {"HEADRACE_EDGE_BODIES_BYTES": env["HEADRACE_EDGE_BODIES_BYTES"]})
+        rest, factor = (192 << 20, 4) if container.spec["args"] == ["edge"] else (512 << 20, 6)
+        limit = container.spec["resources"]["limits"]["memory"]
+        limit_bytes = int(limit[:-2]) << {"Mi": 20, "Gi": 30}[limit[-2:]]
+
+        assert rest + factor * edge.bodies_bytes + 30 * edge.max_body_bytes <= limit_bytes, container.name
+    assert found
 
 
 @each_rendering

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, cast
+from unittest.mock import Mock
 
 import orjson
 import pytest
+from aiohttp import StreamReader
 from aiohttp.test_utils import make_mocked_request
 from multidict import MultiDict
 from pydantic import Field, ValidationError
@@ -110,9 +112,10 @@ async def _send(
 ) -> tuple[int, Any]:
     dispatch = Dispatch(cast("Admission", admission or FakeAdmission(READ, EDIT)), OPERATIONS)
     path = f"/client/v4{path}"
-    request = make_mocked_request(method, path, headers={"host": "ai.example"})
-    raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    request._read_bytes = raw
+    payload = StreamReader(Mock(), 1 << 16)
+    payload.feed_data(body if isinstance(body, bytes) else orjson.dumps(body))
+    payload.feed_eof()
+    request = make_mocked_request(method, path, headers={"host": "ai.example"}, payload=payload)
     route = resolve(path.partition("?")[0])
     response = await dispatch.answer(request, route, RequestHeaders(gateway_token=token))
     assert isinstance(response.body, bytes)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kit.rpc.caller import CallerRule
+    from services.edge.body_room import BodyRoom, Held
     from services.edge.handlers.models import Models
     from services.edge.pipeline.exchange import HeaderList
     from services.edge.pipeline.pipeline import Pipeline
@@ -42,8 +43,11 @@ _PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """Answers typed calls."""
 
-    def __init__(self, pipeline: Pipeline, models: Models, *, account: str, callers: CallerRule) -> None:
+    def __init__(
+        self, pipeline: Pipeline, models: Models, *, room: BodyRoom, account: str, callers: CallerRule
+    ) -> None:
         self._pipeline = pipeline
+        self._room = room
         self._models = models
         self._account = account
         self._callers = callers
@@ -51,7 +55,9 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     async def Chat(self, request: pb.ChatRequest, context: Any) -> pb.ChatResponse:
         """Answer a conversation."""
         sink = CollectingSink()
-        await self._pipeline.run(self._chat(request, context, stream=False), sink)
+        exchange = self._chat(request, context, stream=False)
+        with self._holding(exchange):
+            await self._pipeline.run(exchange, sink)
         await context.send_initial_metadata(_told(sink.headers))
         return convert.chat_response(_checked(sink), _log_id(sink.headers))
 
@@ -59,6 +65,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         """Answer a conversation piece by piece."""
         sink = QueueSink()
         exchange = self._chat(request, context, stream=True)
+        held = self._holding(exchange)
         running = asyncio.create_task(self._run(exchange, sink))
         try:
             await sink.begun.wait()
@@ -70,7 +77,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
                     yield response
         finally:
             running.cancel()
-            with suppress(asyncio.CancelledError):
+            with held, suppress(asyncio.CancelledError):
                 await running
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
@@ -79,7 +86,8 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         exchange = self._exchange(
             request, context, convert.embed_body(request), http_pb2.DIALECT_OPENAI_EMBEDDINGS, stream=False
         )
-        await self._pipeline.run(exchange, sink)
+        with self._holding(exchange):
+            await self._pipeline.run(exchange, sink)
         await context.send_initial_metadata(_told(sink.headers))
         return convert.embed_response(_checked(sink), _log_id(sink.headers))
 
@@ -89,6 +97,13 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
             request.account_id or self._account, request.gateway_id or "default", self._headers(context)
         )
         return pb.ListModelsResponse(models=found)
+
+    def _holding(self, exchange: Exchange) -> Held:
+        """Hold room for a message that is here already: it bounds how many of them run."""
+        held = self._room.hold()
+        held.add(len(exchange.body))
+        exchange.keep(held)
+        return held
 
     async def _run(self, exchange: Exchange, sink: QueueSink) -> None:
         try:

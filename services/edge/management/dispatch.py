@@ -13,6 +13,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from kit.errors import GatewayError, Reason
+from services.edge import http_body
 from services.edge.management import admission, envelope
 from services.edge.management.operation import Call
 from services.edge.management.query import plain_query
@@ -31,6 +32,7 @@ __all__ = ["Dispatch"]
 
 PREFIX = "/client/v4"
 _MOST_BODY_BYTES = 1 << 20
+_BODY_TIMEOUT_S = 60
 _LONGEST_SEGMENT = 256
 # No account and no gateway has a longer name.
 _LONGEST_NAME = 64
@@ -161,9 +163,7 @@ def _is_variable(segment: str) -> bool:
 
 
 async def _json(request: web.BaseRequest) -> Any:
-    raw = await request.read()
-    if len(raw) > _MOST_BODY_BYTES:
-        raise _too_large()
+    raw = await http_body.read(request, None, limit_bytes=_MOST_BODY_BYTES, timeout_s=_BODY_TIMEOUT_S)
     try:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headrace.provider.v1 import provider_service_pb2
     from headrace.router.v1 import gateway_pb2, router_service_pb2
     from kit.errors import GatewayError
+    from services.edge.body_room import Held
     from services.edge.headers import Options, RequestHeaders
     from services.edge.pipeline.reservations import Reservation
 
@@ -73,6 +74,8 @@ class Exchange:
         native: Method and path of a native call.
         body: The body, unchanged; empty when there is an `upload`.
         upload: The body of a native call that is sent on as it comes.
+        held: The room that the body takes, where it takes any; whoever keeps the exchange beyond its answer
+            shares it.
         streamed: Whether the client asked for a stream.
         headers: The request's headers, sorted.
         alternatives: What to try in this one's place, in order, when it brings no answer; of the same account
@@ -94,11 +97,17 @@ class Exchange:
     native: provider_service_pb2.NativeTarget | None = None
     body: bytes = b""
     upload: Upload | None = None
+    held: Held | None = None
     streamed: bool = False
     headers: RequestHeaders
     alternatives: tuple[Exchange, ...] = ()
     numbered: bool = False
     number: int = 0
+
+    def keep(self, held: Held) -> None:
+        """Take note of the room that the body takes, from which those of all steps came."""
+        for step in (self, *self.alternatives):
+            step.held = held
 
     @property
     def options(self) -> Options:

@@ -186,6 +186,10 @@ class Sharing:
         running.task = asyncio.create_task(self._fly(running), name="flight")
         self._tasks.add(running.task)
         running.task.add_done_callback(self._tasks.discard)
+        if (held := call.exchange.held) is not None:
+            # The call may outlive its client, and has the body until its own end.
+            held.share()
+            running.task.add_done_callback(lambda _: held.give_back())
         return running
 
     def _left(self, running: Running) -> None:

@@ -17,6 +17,7 @@ from aiohttp import WebSocketError, WSCloseCode, WSMsgType
 from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2 as pb
 from kit.errors import GatewayError, Reason
+from services.edge.arriving import counted
 from services.edge.health_reports import outcome_of
 from services.edge.pipeline.billing import beside
 from services.edge.pipeline.invocation import invocation
@@ -24,10 +25,11 @@ from services.edge.pipeline.relay import class_name, class_of
 from services.edge.realtime import closing, handshake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from aiohttp import web
 
+    from services.edge.arriving import Arriving
     from services.edge.config import EdgeConfig
     from services.edge.health_reports import HealthReports
     from services.edge.pipeline.attempts import Call
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _UPGRADED: Final = 101
+_FAULTS: Final[Mapping[int, Reason]] = {
+    WSCloseCode.MESSAGE_TOO_BIG: Reason.TOO_LARGE,
+    WSCloseCode.TRY_AGAIN_LATER: Reason.SERVICE_UNAVAILABLE,
+}
 _TEXT: Final = WSMsgType.TEXT
 _BINARY: Final = WSMsgType.BINARY
 
@@ -180,7 +186,7 @@ class Session:
         chosen = self._offers.choice(opened.subprotocol)
         socket = await handshake.accept(self._request, self._config, headers, chosen)
         self._sink.opened(socket)
-        self._reader = asyncio.create_task(self._read(socket))
+        self._reader = asyncio.create_task(self._read(socket, counted(self._request, socket)))
 
     async def _relay(self, call: Call, answers: AsyncIterator[pb.ConnectResponse]) -> None:
         """Take what the provider sends, to its end."""
@@ -228,14 +234,15 @@ class Session:
             if request.HasField("close"):
                 return
 
-    async def _read(self, socket: Socket) -> None:
+    async def _read(self, socket: Socket, arriving: Arriving) -> None:
         """Take what the client sends, to its end."""
         while True:
             message = await socket.receive()
             if message.type is _BINARY or message.type is _TEXT:
                 self._received += len(message.data)
                 frame = pb.Frame(data=message.data, binary=message.type is _BINARY)
-                await self._outgoing.put(pb.ConnectRequest(frame=frame))
+                with arriving.take(len(message.data)):
+                    await self._outgoing.put(pb.ConnectRequest(frame=frame))
                 continue
             code, reason = closing.AWAY, ""
             if message.type is WSMsgType.CLOSE:
@@ -252,7 +259,7 @@ class Session:
         error = self._sink.socket.exception()
         if not isinstance(error, WebSocketError):
             return None
-        return Reason.TOO_LARGE if error.code == WSCloseCode.MESSAGE_TOO_BIG else Reason.INVALID_REQUEST
+        return _FAULTS.get(error.code, Reason.INVALID_REQUEST)
 
     async def _stop_reading(self) -> None:
         """Read no more of the client, so that what closes its connection can hear its answer."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from services.edge.arriving import Arriving
     from services.edge.config import EdgeConfig
     from services.edge.headers import RequestHeaders
     from services.edge.pipeline.exchange import Exchange
@@ -44,6 +45,7 @@ class Conversation:
         route: Whose account and gateway.
         headers: The headers of the handshake, which apply to every request.
         pipeline: Answers requests.
+        arriving: Counts its messages.
         config: Limits.
         log: Where defects are told.
     """
@@ -56,6 +58,7 @@ class Conversation:
         route: Route,
         headers: RequestHeaders,
         pipeline: Pipeline,
+        arriving: Arriving,
         config: EdgeConfig,
         log: Any,
     ) -> None:
@@ -64,6 +67,7 @@ class Conversation:
         self._route = route
         self._headers = headers
         self._pipeline = pipeline
+        self._arriving = arriving
         self._config = config
         self._log = log
         self._running: set[asyncio.Task[None]] = set()
@@ -100,14 +104,19 @@ class Conversation:
     async def _receive(self, data: bytes) -> None:
         """Begin what a message asks for; one that makes no sense is answered and does no other harm."""
         event_id = ""
+        held = self._arriving.take(len(data))
         try:
             event_id, asked = frames.read(data)
             self._check_room()
             exchange = self._exchange(asked, event_id)
+            if held.size == 0:
+                held.add(len(data))
         except GatewayError as error:
+            held.give_back()
             await self._refuse(error, event_id)
             return
         except Exception as failure:  # noqa: BLE001 - others are under way on this connection
+            held.give_back()
             self._log.error("message not understood", exc_info=failure, route=self._route.template)
             await self._refuse(GatewayError(Reason.INTERNAL, "Something went wrong on our side."), event_id)
             return
@@ -118,9 +127,11 @@ class Conversation:
             streamed=streamed,
             most_bytes=self._config.websocket_answer_bytes,
         )
+        exchange.keep(held)
         task = asyncio.create_task(self._answer(exchange, sink))
         self._running.add(task)
         task.add_done_callback(self._ended)
+        task.add_done_callback(lambda _: held.give_back())
 
     async def _refuse(self, error: GatewayError, event_id: str) -> None:
         await self._send(frames.refused(error, {"eventId": event_id} if event_id else {}))

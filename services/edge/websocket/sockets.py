@@ -13,6 +13,7 @@ from aiohttp import web
 from headrace.common.v1 import http_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
+from services.edge.arriving import counted
 from services.edge.http_sink import named
 from services.edge.pipeline.exchange import Exchange
 from services.edge.websocket.conversation import Conversation
@@ -79,6 +80,7 @@ class Sockets:
             route=route,
             headers=headers,
             pipeline=self._pipeline,
+            arriving=counted(request, socket),
             config=self._config,
             log=self._log,
         )
