@@ -90,7 +90,7 @@ ENV PATH="/app/.venv/bin:${PATH}" \
     HEADRACE_LOCAL_ENABLED=${LOCAL_MODEL}
 WORKDIR /app
 USER 65532:65532
-EXPOSE 8080 8443 8443/udp 9000 9090 9100 9101 9443
+EXPOSE 8080 8443 8444/udp 9000 9090 9100 9101 9443
 STOPSIGNAL SIGTERM
 # For engines whose health checks are commands. Kubernetes passes over it and asks port 9101 itself.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s \

@@ -1,29 +1,27 @@
-"""`headrace logs`: shows what the ledger recorded."""
+"""`headrace logs`: shows what was recorded of requests."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-from datetime import UTC
+import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.rpc import TIMEOUT_S, channel, run, runtime_of
+from cli.log_tail import LogTail
+from cli.options import Url
+from cli.rpc import fail
+from cli.session import complete_gateway, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from headrace.ledger.v1 import log_entry_pb2
-    from kit.runtime_config import RuntimeConfig
+    from collections.abc import Iterator
 
 app = typer.Typer(
     no_args_is_help=True, help="See which requests were made, how they ended and what they cost."
 )
 
 _FOLLOW_S: Final = 0.5
-_PAGE: Final = 500
 
 
 @app.callback()
@@ -41,57 +39,49 @@ def tail(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is recorded from now on.")
     ] = False,
-    gateway: Annotated[str, typer.Option("--gateway", help="Only of this gateway.")] = "",
-    account: Annotated[str, typer.Option("--account", help="Account. Default: HEADRACE_ACCOUNT.")] = "",
+    gateway: Annotated[
+        str, typer.Option("--gateway", help="Only of this gateway.", autocompletion=complete_gateway)
+    ] = "",
+    account: Annotated[
+        list[str],
+        typer.Option(
+            "--account", help="Account; repeatable. Default: HEADRACE_ACCOUNT, `local`.", show_default=False
+        ),
+    ] = [],  # noqa: B006  # typer reads it, nobody writes it
+    all_accounts: Annotated[
+        bool, typer.Option("--all-accounts", help="Of every account that the token may see.")
+    ] = False,
+    url: Url = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Print the latest log entries, oldest first."""
-    runtime = runtime_of(os.environ)
-    run(_print(runtime, account or runtime.account, gateway, count, follow=follow, as_json=as_json))
-
-
-async def _print(
-    runtime: RuntimeConfig, account_id: str, gateway_id: str, count: int, *, follow: bool, as_json: bool
-) -> None:
+    if account and all_accounts:
+        fail("Say either --account or --all-accounts.", status=2)
+    session = connect(url)
+    accounts = [] if all_accounts else account or [session.account]
+    several = all_accounts or len(accounts) > 1
     if not as_json:
-        typer.echo(_HEADING)
-    async for entry in _entries(runtime, account_id, gateway_id, count, follow=follow):
-        typer.echo(json.dumps(plain(entry)) if as_json else row(entry))
+        typer.echo(_heading(account=several, gateway=not gateway))
+    try:
+        for entry in _entries(LogTail(session.api, accounts, gateway), count, follow=follow):
+            line = json.dumps(entry) if as_json else row(entry, account=several, gateway=not gateway)
+            typer.echo(line)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
-async def _entries(
-    runtime: RuntimeConfig, account_id: str, gateway_id: str, count: int, *, follow: bool
-) -> AsyncIterator[log_entry_pb2.LogEntry]:
-    from headrace.ledger.v1 import ledger_service_pb2 as pb
-    from headrace.ledger.v1.ledger_service_pb2_grpc import LedgerServiceStub
-
-    async with channel("ledger", runtime) as opened:
-        ledger: Any = LedgerServiceStub(opened)
-        request = pb.ListRequest(account_id=account_id, gateway_id=gateway_id, page_size=max(1, count))
-        # One more than asked for nothing: where to go on from is the latest entry even if none is shown.
-        latest = await ledger.List(request, timeout=TIMEOUT_S)
-        shown = list(reversed(latest.entries))
-        for entry in shown[len(shown) - count :] if count else []:
-            yield entry
-        last_id = shown[-1].id if shown else ""
-        while follow:
-            request = pb.ListRequest(
-                account_id=account_id,
-                gateway_id=gateway_id,
-                page_size=_PAGE,
-                after_id=last_id,
-                ascending=True,
-            )
-            newer = await ledger.List(request, timeout=TIMEOUT_S)
-            for entry in newer.entries:
-                yield entry
-                last_id = entry.id
-            if len(newer.entries) < _PAGE:
-                await asyncio.sleep(_FOLLOW_S)
+def _entries(log: LogTail, count: int, *, follow: bool) -> Iterator[dict[str, Any]]:
+    yield from log.latest(count)
+    while follow:
+        found, more = log.newer()
+        yield from found
+        if not more:
+            time.sleep(_FOLLOW_S)
 
 
 _COLUMNS: Final = (24, 6, 40, 13, 11, 8)
 _NAMES: Final = ("time", "status", "model", "tokens", "cost", "ms")
+_PLACE: Final = 24
 
 
 def _aligned(cells: tuple[str, ...]) -> str:
@@ -99,42 +89,34 @@ def _aligned(cells: tuple[str, ...]) -> str:
     return " ".join(padded)
 
 
-_HEADING: Final = f"{_aligned(_NAMES)} id"
+def _heading(*, account: bool, gateway: bool) -> str:
+    place = "/".join(name for name, is_shown in (("account", account), ("gateway", gateway)) if is_shown)
+    return " ".join([_aligned(_NAMES), *([f"{place:<{_PLACE}}"] if place else []), "id"])
 
 
-def row(entry: log_entry_pb2.LogEntry) -> str:
-    """Return an entry as a line for people."""
+def row(entry: dict[str, Any], *, account: bool, gateway: bool) -> str:
+    """Return an entry as a line for people, with its account and its gateway if they are wanted."""
     flags = [
-        word for word, is_set in (("cached", entry.cached), (entry.error_reason, True)) if is_set and word
+        word
+        for word, is_set in (("cached", entry["cached"]), (entry["error_reason"], True))
+        if is_set and word
     ]
     cells = (
-        f"{entry.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S.%f}"[:23],
-        str(entry.status or "-"),
-        entry.requested_model or entry.path,
+        entry["created_at"].replace("T", " ").removesuffix("Z"),
+        str(entry["status_code"] or "-"),
+        entry["requested_model"] or entry["path"],
         _tokens(entry),
-        _cost(entry),
-        f"{entry.duration.ToTimedelta().total_seconds() * 1000:.0f}",
+        "-" if entry["cost"] is None else f"${entry['cost']:.6f}",
+        str(entry["duration"]),
     )
-    return " ".join([_aligned(cells), entry.id, *flags])
+    named = (("account_id", account), ("gateway_id", gateway))
+    place = "/".join(entry[name] for name, is_shown in named if is_shown)
+    return " ".join([_aligned(cells), *([f"{place:<{_PLACE}}"] if place else []), entry["id"], *flags])
 
 
-def plain(entry: log_entry_pb2.LogEntry) -> dict[str, Any]:
-    """Return an entry as JSON has it: every field by its proto name, without bodies."""
-    from google.protobuf.json_format import MessageToDict
-
-    found: dict[str, Any] = MessageToDict(entry, preserving_proto_field_name=True)
-    found.pop("payload", None)
-    return found
-
-
-def _cost(entry: log_entry_pb2.LogEntry) -> str:
-    return f"${entry.cost.nano_usd / 1e9:.6f}" if entry.HasField("cost") else "-"
-
-
-def _tokens(entry: log_entry_pb2.LogEntry) -> str:
+def _tokens(entry: dict[str, Any]) -> str:
     # Not known is not zero.
-    usage = entry.usage
-    known_in, known_out = usage.HasField("input_tokens"), usage.HasField("output_tokens")
-    if not known_in and not known_out:
+    counts = [entry["tokens_in"], entry["tokens_out"]]
+    if counts == [None, None]:
         return "-"
-    return f"{usage.input_tokens if known_in else '?'}+{usage.output_tokens if known_out else '?'}"
+    return "+".join("?" if count is None else str(count) for count in counts)

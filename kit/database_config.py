@@ -24,7 +24,8 @@ class DatabaseConfig:
         None,
         "PostgreSQL for auth, router and ledger, each in a schema of its name: "
         "`postgresql://user:password@host:port/database`, with `?host=/directory` for a socket and "
-        "`sslmode` as libpq knows it. Default: a SQLite file for each service in the data directory.",
+        "`sslmode`, `sslrootcert` and their like as libpq knows them; `verify-full` without a file trusts "
+        "whom the system trusts. Default: a SQLite file for each service in the data directory.",
         secret=True,
     )
     pool_size: int = setting(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from kit.database_errors import DatabaseAwayError, DatabaseUnusableError
+from kit.database_tls import context_of, refused
 
 if TYPE_CHECKING:
     import asyncpg
@@ -58,6 +60,8 @@ async def connect(place: PostgresSchema, *, application: str) -> asyncpg.Connect
     try:
         connection = await asyncpg.connect(
             place.url.reveal(),
+            # In a thread: the system's authorities are hundreds.
+            ssl=await asyncio.to_thread(context_of, place.url),
             timeout=settings.connect_timeout_s,
             command_timeout=settings.statement_timeout_s + _SERVER_ANSWERS_LATE_S,
             server_settings={
@@ -78,7 +82,13 @@ async def connect(place: PostgresSchema, *, application: str) -> asyncpg.Connect
         raise DatabaseAwayError(str(error), lasting=lasting) from error
     except TimeoutError as error:
         raise DatabaseAwayError("it does not answer") from error
+    except ssl.SSLError as error:
+        raise refused(error) from error
     except OSError as error:
+        if "rejected SSL" in str(error):  # the driver has no type of its own for it
+            raise DatabaseAwayError(
+                "it does not offer TLS, which `sslmode` of the address asks for", lasting=True
+            ) from error
         raise DatabaseAwayError(error.strerror or "it cannot be reached") from error
     except (asyncpg.InterfaceError, ValueError) as error:
         # The text of these may quote the address.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import ssl
 from collections import deque
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -151,7 +152,7 @@ class Node:
             raise ValkeyError(Trouble.SLOW, "no answer in time") from None
         except (theirs().ConnectionError, theirs().TimeoutError, OSError) as error:
             await self._failed()
-            raise ValkeyError(Trouble.AWAY, f"no connection ({type(error).__name__})") from None
+            raise ValkeyError(Trouble.AWAY, f"no connection ({_why(error, self._settings)})") from None
         except BaseException:
             self._pause.unknown()
             raise
@@ -215,6 +216,20 @@ async def _answer(connection: Any) -> Any:
         return await connection.read_response(disconnect_on_error=False)
     except theirs().ResponseError as error:
         return error
+
+
+def _why(error: Exception, settings: ValkeyConfig) -> str:
+    """Return what is wrong, as far as an operator can mend it; never what a server or an address says."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {cause.verify_message.rstrip('.')}"
+    if isinstance(cause, OSError):
+        for path in (settings.ca_file, settings.cert_file, settings.key_file):
+            if path is not None and not path.exists():
+                return f"there is no file {path}"
+    if isinstance(cause, ssl.SSLError) and cause.reason:
+        return cause.reason.replace("_", " ").lower()
+    return type(error).__name__
 
 
 @functools.cache

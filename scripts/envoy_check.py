@@ -57,7 +57,7 @@ def front_door(
         providers=addresses("providers"),
         admin_socket=directory / "envoy-admin.sock",
         run_dir=directory,
-        public_tls=PublicTls(directory=directory, port=8443, grpc_port=9443, alt_svc_port=443)
+        public_tls=PublicTls(directory=directory, port=8443, http3_port=8444, grpc_port=9443, alt_svc=":443")
         if "public" in secured
         else None,
         identity=Identity(directory=directory, trust_domain="headrace") if "services" in secured else None,

@@ -129,6 +129,9 @@ def written() -> dict[Path, str]:
         mtls / "kustomization.yaml": _BEGIN
         + (K8S / "templates" / "mtls.txt").read_text()
         + "".join(_filled("identity", component=name) for name in certified),
+        K8S / "components" / "mtls-trust" / "kustomization.yaml": _BEGIN
+        + (K8S / "templates" / "mtls-trust.txt").read_text()
+        + "".join(_filled("trust", component=name) for name in certified),
     }
 
 

@@ -2,8 +2,9 @@
 Render every overlay and every combination of components, and ask what Kubernetes has against them.
 
 Run by `make k8s-check`: `kubectl kustomize` must render each without a warning, strict schemas of the three
-newest versions must take each object, names must be there once, and `kubectl apply --dry-run=client` must
-accept the overlays. What only a server can say (admission, quotas, immutable fields) is not asked.
+newest versions must take each object, a name must be there once, and a number once in a list of ports, and
+`kubectl apply --dry-run=client` must accept the overlays. What only a server can say (admission, quotas,
+immutable fields) is not asked.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,12 +30,12 @@ from scripts.kubectl import kubectl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["COMPONENTS", "combinations", "kustomization"]
+__all__ = ["COMPONENTS", "ambiguous", "combinations", "kustomization"]
 
 # What ends the name of a ConfigMap, and is another one for each combination.
 _HASH: Final = re.compile(r"(headrace(?:-providers)?)-[0-9a-z]{10}(?![0-9a-z])")
 # What changes what others made comes after them, in this order.
-_LAST: Final = ("mtls", "vault", "durable-spool")
+_LAST: Final = ("mtls", "mtls-trust", "vault", "durable-spool")
 _ALL: Final = tuple(sorted(path.parent.name for path in K8S.glob("components/*/kustomization.yaml")))
 COMPONENTS: Final = (*(name for name in _ALL if name not in _LAST), *_LAST)
 """All components, in an order in which they can be named together."""
@@ -75,6 +77,31 @@ def directories(temporary: Path) -> dict[str, Path]:
     return found
 
 
+def ambiguous(document: dict[str, Any]) -> list[str]:
+    """
+    Return the ports of an object that `kubectl apply` cannot tell apart.
+
+    It merges these lists by number alone: of TCP and UDP with one number, a change of what is there already
+    loses one.
+    """
+    name = f"{document['kind']}/{document['metadata']['name']}"
+    return [
+        f"{name} has the port {number} twice, of which `kubectl apply` keeps one"
+        for numbers in _port_lists(document)
+        for number, times in Counter(numbers).items()
+        if times > 1
+    ]
+
+
+def _port_lists(document: dict[str, Any]) -> Iterator[list[int | None]]:
+    spec = document.get("spec", {})
+    if document["kind"] == "Service":
+        yield [port.get("port") for port in spec.get("ports", ())]
+    pod = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec", {})
+    for container in (*pod.get("containers", ()), *pod.get("initContainers", ())):
+        yield [port.get("containerPort") for port in container.get("ports", ())]
+
+
 def complaints(documents: list[dict[str, Any]], checked: dict[str, list[str]]) -> list[str]:
     """Return what is wrong with rendered objects; one that was looked at before is not looked at again."""
     found, names = [], set()
@@ -85,7 +112,7 @@ def complaints(documents: list[dict[str, Any]], checked: dict[str, list[str]]) -
         names.add(name)
         key = _HASH.sub(r"\1", json.dumps(document, sort_keys=True))
         if key not in checked:
-            checked[key] = problems(document)
+            checked[key] = problems(document) + ambiguous(document)
         found += checked[key]
     return found
 

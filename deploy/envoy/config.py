@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EnvoyConfig"]
 
+# Labels of letters, digits and hyphens, as in a certificate.
+_HOST_NAME = re.compile(r"[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?(\.[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?)*")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^:\s]+):([0-9]{1,5})")
 
 
@@ -48,10 +50,10 @@ class EnvoyConfig:
         "A certificate that is replaced is used from then on.",
     )
     envoy_tls_port: int = setting(
-        8443,
-        "Port for TLS: HTTP/1.1 and HTTP/2 over TCP, HTTP/3 over UDP.",
-        at_least=1,
-        at_most=65535,
+        8443, "Port for TLS: HTTP/1.1 and HTTP/2 over TCP.", at_least=1, at_most=65535
+    )
+    envoy_http3_port: int = setting(
+        0, "Port for HTTP/3, over UDP. 0: the number of the port for TLS.", at_least=0, at_most=65535
     )
     envoy_grpc_tls_port: int = setting(
         9443,
@@ -62,9 +64,14 @@ class EnvoyConfig:
     envoy_alt_svc_port: int = setting(
         0,
         "Port that clients are told for HTTP/3, when a load balancer offers it under another number. "
-        "0: the port for TLS.",
+        "0: the port for HTTP/3.",
         at_least=0,
         at_most=65535,
+    )
+    envoy_alt_svc_host: str | None = setting(
+        None,
+        "Name that clients are told for HTTP/3, when a load balancer offers it at another address. "
+        "Its certificate is the front door's. Default: the name that they asked.",
     )
     envoy_metrics_listen: str | None = setting(
         None,
@@ -116,6 +123,11 @@ class EnvoyConfig:
             raise ValueError(
                 "HEADRACE_ENVOY_METRICS_LISTEN must be host:port, such as 127.0.0.1:9100, "
                 f"but is {str(self.envoy_metrics_listen)[:80]!r}"
+            )
+        if _HOST_NAME.fullmatch(self.envoy_alt_svc_host or "h") is None:
+            raise ValueError(
+                "HEADRACE_ENVOY_ALT_SVC_HOST must be a host name, such as h3.example.com, "
+                f"but is {str(self.envoy_alt_svc_host)[:80]!r}"
             )
         if bool(self.envoy_edge_http) != bool(self.envoy_edge_grpc):
             raise ValueError("HEADRACE_ENVOY_EDGE_HTTP and HEADRACE_ENVOY_EDGE_GRPC must be set together")

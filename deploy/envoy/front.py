@@ -62,11 +62,13 @@ def front_door(config: EnvoyConfig, runtime: RuntimeConfig, env: Mapping[str, st
 def _public_tls(config: EnvoyConfig) -> PublicTls | None:
     if config.envoy_tls_dir is None:
         return None
+    http3_port = config.envoy_http3_port or config.envoy_tls_port
     return PublicTls(
         directory=config.envoy_tls_dir.absolute(),
         port=config.envoy_tls_port,
+        http3_port=http3_port,
         grpc_port=config.envoy_grpc_tls_port,
-        alt_svc_port=config.envoy_alt_svc_port or config.envoy_tls_port,
+        alt_svc=f"{config.envoy_alt_svc_host or ''}:{config.envoy_alt_svc_port or http3_port}",
     )
 
 

@@ -239,7 +239,8 @@ def _tls_values(front: FrontDoor) -> dict[str, Any]:
         values |= {
             "TLS_PORT": front.public_tls.port,
             "GRPC_TLS_PORT": front.public_tls.grpc_port,
-            "ALT_SVC": f'h3=":{front.public_tls.alt_svc_port}"; ma=86400',
+            "HTTP3_PORT": front.public_tls.http3_port,
+            "ALT_SVC": f'h3="{front.public_tls.alt_svc}"; ma=86400',
             "PUBLIC_CERTIFICATE": tls.secret_source(tls.PUBLIC, front.run_dir),
         }
     if front.identity is not None:

@@ -49,15 +49,17 @@ class PublicTls:
 
     Attributes:
         directory: Where `tls.crt`, with its chain, and `tls.key` lie.
-        port: Port for HTTP/1.1 and HTTP/2 over TCP and for HTTP/3 over UDP.
+        port: Port for HTTP/1.1 and HTTP/2 over TCP.
+        http3_port: Port for HTTP/3 over UDP.
         grpc_port: Port for gRPC.
-        alt_svc_port: Port that clients are told for HTTP/3.
+        alt_svc: Where clients are told that HTTP/3 is: `host:port`, or `:port` for the name that they asked.
     """
 
     directory: Path
     port: int
+    http3_port: int
     grpc_port: int
-    alt_svc_port: int
+    alt_svc: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

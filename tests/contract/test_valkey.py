@@ -205,7 +205,11 @@ async def test_with_tls_the_server_is_who_it_says() -> None:
     async with server:
         url = Secret(f"valkeys://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         stranger = Valkey(url, PATIENT, clock=SystemClock())
-        assert Trouble.AWAY is await _trouble(stranger)
+        with pytest.raises(ValkeyError, match="its certificate is refused: self-signed certificate"):
+            await stranger.check()
+        missing = Valkey(url, replace(PATIENT, ca_file=tls / "none.pem"), clock=SystemClock())
+        with pytest.raises(ValkeyError, match=r"there is no file .*none\.pem"):
+            await missing.check()
         assert [] == heard
         trusting = Valkey(url, replace(PATIENT, ca_file=tls / "loopback.pem"), clock=SystemClock())
         await trusting.check()

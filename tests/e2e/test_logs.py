@@ -10,6 +10,9 @@ import genai_prices
 import orjson
 import pytest
 
+from cli.api import Api
+from cli.log_tail import LogTail
+from kit.secret import Secret
 from tests.e2e.calls import Answer, call, chat_body
 
 if TYPE_CHECKING:
@@ -170,6 +173,25 @@ async def test_the_list_is_newest_first_and_ends(
     assert first["result_info"]["count"] == 2
     assert first["result_info"]["total_count"] >= 3
     assert past["result"] == []
+
+
+async def test_the_command_line_follows(stack: Stack, session: aiohttp.ClientSession, logs: LogView) -> None:
+    """`headrace logs tail` shows the latest, and then each entry that is recorded after them once."""
+    before = await ask(stack, session, MODEL, "before")
+    await logs.entry(before.log_id)
+    log = LogTail(Api(stack.base_url, Secret(stack.token)), [stack.account])
+    latest = [entry["id"] for entry in await asyncio.to_thread(log.latest, 1)]
+    answers = [await ask(stack, session, MODEL, "after") for _ in range(3)]
+    for answer in answers:
+        await logs.entry(answer.log_id)
+    followed = [entry["id"] for entry in (await asyncio.to_thread(log.newer))[0]]
+    printed = (await asyncio.to_thread(stack.cli, "logs", "tail", "--json", "-n", "3")).splitlines()
+
+    assert ([before.log_id], [answer.log_id for answer in answers]) == (latest, followed)
+    assert [(stack.account, "default", answer.log_id) for answer in answers] == [
+        (entry["account_id"], entry["gateway_id"], entry["id"]) for entry in map(orjson.loads, printed)
+    ]
+    assert ([], False) == await asyncio.to_thread(log.newer)
 
 
 async def test_an_unknown_entry_is_not_found(stack: Stack, session: aiohttp.ClientSession) -> None:

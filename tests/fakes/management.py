@@ -89,13 +89,16 @@ class FakeManagement:
         path = unquote(url.path).removeprefix("/client/v4").strip("/")
         self.requests.append((method, path, json.loads(raw) if raw else None))
         self.queries.append(parse_qs(url.query))
+        is_log = method == "GET" and path.endswith("/logs")
         result: Any
         if self.unavailable > 0:
             self.unavailable -= 1
             status, result = 503, [{"code": 2008, "message": "away"}]
+        elif is_log:
+            status, result = self.listed_log(path.split("/"), query)
         else:
             status, result = self.answer(method, path, json.loads(raw) if raw else None, query)
-        if isinstance(result, list | dict) and status == 200:
+        if isinstance(result, list | dict) and status == 200 and not is_log:
             result = _page(result, int(query.get("page", "1")))
         is_good = status == 200
         envelope = {
@@ -122,6 +125,23 @@ class FakeManagement:
             return 200, {"versions": [{}] * max(0, self.versions - first)}
         status, result = self._collection(method, parts, body)
         return status, result + self._deleted() if query.get("include_deleted") == "true" else result
+
+    def listed_log(self, parts: list[str], query: Mapping[str, str]) -> tuple[int, Any]:
+        """List a log, that is kept in the order of recording."""
+        if parts[-2] not in {each["id"] for each in self.kept("/".join(parts[1:4]))}:
+            return 404, [{"code": 7002, "message": "Not Found"}]
+        kept = self.things.get("/".join(parts), [])
+        if after_id := query.get("after_id"):
+            # As the ledger has it: after an entry that is not there comes everything.
+            places = [number for number, each in enumerate(kept) if each["id"] == after_id]
+            found = kept[places[0] + 1 if places else 0 :]
+        else:
+            found = sorted(kept, key=lambda each: str(each["created_at"]))
+        if query.get("order_by_direction") != "asc":
+            found = found[::-1]
+        size = int(query.get("per_page", "20"))
+        first = (int(query.get("page", "1")) - 1) * size
+        return 200, found[first : first + size]
 
     def _deleted(self) -> list[dict[str, Any]]:
         """Show accounts that were deleted."""

@@ -490,7 +490,10 @@ async def test_log_endpoints(peers: Peers) -> None:
     assert (ANSWER, (404, 7002)) == (raw, missing)
 
 
-@pytest.mark.parametrize("query", ["per_page=51", "page=0", "page=x", "filters={", "order_by_direction=up"])
+@pytest.mark.parametrize(
+    "query",
+    ["per_page=51", "page=0", "page=x", "filters={", "order_by_direction=up", "after_id=x&order_by=cost"],
+)
 async def test_bad_log_query(peers: Peers, query: str) -> None:
     """A parameter that makes no sense is named in a v4 error."""
     path = f"/client/v4/accounts/local/ai-gateway/gateways/default/logs?{query}"

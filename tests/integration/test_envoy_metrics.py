@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 async def test_envoy_has_what_is_asked_for(tmp_path: Path) -> None:
     """After one request, each of them is there, by the name and kind under which it is asked for."""
     lay(tmp_path / "public", Authority.new().issue(dns=["localhost"]))
-    tls = PublicTls(directory=tmp_path / "public", port=free_port(), grpc_port=free_port(), alt_svc_port=443)
+    port = free_port()
+    tls = PublicTls(
+        directory=tmp_path / "public", port=port, http3_port=port, grpc_port=free_port(), alt_svc=":443"
+    )
     async with running_front_door(tmp_path, public_tls=tls) as door:
         async with door.http.get(f"{door.url}/v1/models") as answer:
             assert 200 == answer.status

@@ -76,8 +76,13 @@ async def secured(
     tmp_path: Path, certificates: Certificates, **changes: Any
 ) -> AsyncIterator[RunningFrontDoor]:
     """Run a front door that speaks TLS to clients and, over the network, to services."""
-    port = free_port()
-    public = PublicTls(directory=certificates.public_dir, port=port, grpc_port=free_port(), alt_svc_port=443)
+    public = PublicTls(
+        directory=certificates.public_dir,
+        port=free_port(),
+        http3_port=free_port(),
+        grpc_port=free_port(),
+        alt_svc=":443",
+    )
     identity = Identity(directory=certificates.own_dir, trust_domain="headrace")
     async with running_front_door(tmp_path, public_tls=public, identity=identity, **changes) as door:
         yield door
@@ -115,8 +120,8 @@ async def served(door: RunningFrontDoor, context: ssl.SSLContext) -> tuple[bytes
     return found
 
 
-async def test_one_port_for_three_versions(tmp_path: Path, certificates: Certificates) -> None:
-    """HTTP/1.1, HTTP/2 and HTTP/3 are served on one port, and clients are told of the last."""
+async def test_three_versions_of_http(tmp_path: Path, certificates: Certificates) -> None:
+    """HTTP/1.1, HTTP/2 and HTTP/3 are served, and clients are told of the last, which has its own port."""
     async with secured(tmp_path, certificates) as door:
         assert door.front.public_tls is not None
         async with door.http.get(door.tls_url + "/v1/x", ssl=certificates.trusting()) as answer:
@@ -126,7 +131,7 @@ async def test_one_port_for_three_versions(tmp_path: Path, certificates: Certifi
             (await served(door, certificates.trusting(*names)))[1] for names in (("h2",), ("http/1.1",))
         ]
         headers, body = await http3_client.get(
-            door.front.public_tls.port, "/v1/x?key=secret", certificates.public_ca
+            door.front.public_tls.http3_port, "/v1/x?key=secret", certificates.public_ca
         )
         entries = await door.access_log(2)
 

@@ -53,7 +53,9 @@ async def test_callers_through_envoy(tmp_path: Path) -> None:
     public = Authority.new("public")
     lay(tmp_path / "public", public.issue(dns=["localhost"]))
     port, grpc_port = free_ports(2)
-    shown = PublicTls(directory=tmp_path / "public", port=port, grpc_port=grpc_port, alt_svc_port=443)
+    shown = PublicTls(
+        directory=tmp_path / "public", port=port, http3_port=port, grpc_port=grpc_port, alt_svc=":443"
+    )
     async with tls_world(tmp_path, ["reporting=AuthService/Authenticate"]) as world:
         own = identity(tmp_path, world.authority)
 

@@ -3,8 +3,8 @@ A new operator's path: docs/install.md, every shell block as it stands, until a 
 is removed.
 
 What a machine does in place of it: images are neither built nor pushed; PostgreSQL, Valkey and the provider
-are those of the rehearsal; cert-manager is `manifests`; and adapters that nobody asks are left out, to
-start in seconds.
+are those of the rehearsal, PostgreSQL behind TLS with a certificate of an authority of its own; cert-manager
+is `manifests`; and adapters that nobody asks are left out, to start in seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from deploy.rehearsal import Cluster
+from deploy.certificates import Authority, lay
+from deploy.rehearsal import Cluster, HostSpec
 from deploy.rehearsal.images import ROOT
 from scripts.k8s_render import render
 from scripts.kubectl import kubectl
@@ -25,6 +26,7 @@ from tests.rehearsal.operator_page import Answer, Follower, blocks_of
 from tests.rehearsal.system import OUTSIDE, POSTGRES, PROVIDER, PROVIDER_HOST, VALKEY, images
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tests.rehearsal.conftest import Figure
@@ -34,10 +36,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.whole]
 
 PAGE = ROOT / "docs" / "install.md"
 CHOSEN = """
-export DATABASE_URL=postgresql://headrace:rehearsal@postgres.rehearsal:5432/headrace
+export DATABASE_URL=$(echo "$DATABASE_URL" | sed 's|:password@|:rehearsal@|
+  s|=system|=/etc/headrace/store-ca/postgresql.pem|')
 export VALKEY_URL=valkey://valkey.rehearsal:6379/0
 """
 HOST = "ai.example.com"
+# The PostgreSQL that the page's address names: TLS, and behind it the rehearsal's, which has none.
+POSTGRES_TLS = HostSpec(name="postgres-tls", address="192.168.77.12", names=("postgres.example.internal",))
 
 
 class Operator:
@@ -165,12 +170,14 @@ async def test_the_page_leads_from_nothing_to_an_answer(
     blocks = blocks_of(PAGE)
     assert "export DATABASE_URL" in blocks[0]
     blocks[0] += CHOSEN
-    hosts = (PROVIDER_HOST, POSTGRES, VALKEY)
+    await asyncio.to_thread(_certify, POSTGRES_TLS.names, tmp_path / "postgres-tls", checkout)
+    hosts = (PROVIDER_HOST, POSTGRES, POSTGRES_TLS, VALKEY)
     async with Cluster(
         [], images=images(), outside=OUTSIDE, hosts=hosts, work_dir=tmp_path / "work"
     ) as cluster:
         host, _, port = PROVIDER.partition(":")
         await cluster.host("provider").run(_upstream(host, port))
+        await cluster.host(POSTGRES_TLS.name).run(_tls_front(tmp_path / "postgres-tls"))
         operator = Operator(cluster, tmp_path)
         follower = Follower(
             checkout,
@@ -188,6 +195,20 @@ async def test_the_page_leads_from_nothing_to_an_answer(
     assert "team-a" in printed
     assert '"tokens_out":3' in printed.replace(" ", ""), printed
     assert {"envoy", "auth"} <= operator.removed
+
+
+def _certify(names: Iterable[str], directory: Path, checkout: Path) -> None:
+    """Lay a certificate for the server, and who signed it where the page's commands look for that."""
+    authority = Authority.new("stores")
+    lay(directory, authority.issue(dns=names))
+    (checkout / "postgresql.pem").write_bytes(authority.pem)
+
+
+def _tls_front(certificate: Path) -> list[str]:
+    import sys
+
+    front = [sys.executable, "-m", "tests.fakes.postgres_tls", "--listen", f"{POSTGRES_TLS.address}:5432"]
+    return [*front, "--to", f"{POSTGRES.address}:5432", "--certificate", str(certificate)]
 
 
 def _upstream(host: str, port: str) -> list[str]:

@@ -121,12 +121,25 @@ class Policies:
         """Tell whether a pod may connect to an address outside of the cluster."""
         return self._passes("Egress", source, "to", address, port)
 
-    def into(self, target: Mapping[str, str], port: int, by: Mapping[str, str] | str = OUTSIDE) -> bool:
+    def into(
+        self,
+        target: Mapping[str, str],
+        port: int,
+        by: Mapping[str, str] | str = OUTSIDE,
+        *,
+        protocol: str = "TCP",
+    ) -> bool:
         """Tell whether a pod takes a connection of some address, or of a pod in any namespace."""
-        return self._passes("Ingress", target, "from", by, port)
+        return self._passes("Ingress", target, "from", by, port, protocol)
 
     def _passes(
-        self, direction: str, pod: Mapping[str, str], peers: str, other: Mapping[str, str] | str, port: int
+        self,
+        direction: str,
+        pod: Mapping[str, str],
+        peers: str,
+        other: Mapping[str, str] | str,
+        port: int,
+        protocol: str = "TCP",
     ) -> bool:
         """Tell whether one direction is open: nothing selects the pod, or a rule allows it."""
         selecting = [
@@ -136,15 +149,16 @@ class Policies:
         ]
         rules = [rule for spec in selecting for rule in spec.get(direction.lower(), ())]
         return not selecting or any(
-            _has_port(rule, port) and (not rule.get(peers) or any(_is(peer, other) for peer in rule[peers]))
+            _has_port(rule, port, protocol)
+            and (not rule.get(peers) or any(_is(peer, other) for peer in rule[peers]))
             for rule in rules
         )
 
 
-def _has_port(rule: Mapping[str, Any], port: int) -> bool:
+def _has_port(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
     ports = rule.get("ports")
     return not ports or any(
-        each.get("protocol", "TCP") == "TCP" and each.get("port", port) == port for each in ports
+        each.get("protocol", "TCP") == protocol and each.get("port", port) == port for each in ports
     )
 
 

@@ -60,6 +60,7 @@ KUBERNETES: Final = frozenset(
         "kube_pod_container_resource_limits",
         "kube_statefulset_replicas",
         "kube_statefulset_status_replicas_ready",
+        "kube_statefulset_status_replicas_updated",
         "container_memory_working_set_bytes",
     }
 )

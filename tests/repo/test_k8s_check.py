@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.k8s_check import COMPONENTS, complaints, dry_run, kustomization
+from scripts.k8s_check import COMPONENTS, ambiguous, complaints, dry_run, kustomization
 from scripts.k8s_render import K8S, RenderError, render
 from scripts.k8s_schemas import VERSIONS, problems
 from tests.repo.tree import ROOT
@@ -91,6 +91,44 @@ def test_every_version_is_asked() -> None:
 def test_names_that_are_there_twice() -> None:
     """Two objects of one kind and name would overwrite each other."""
     assert ["Service/auth is there twice"] == complaints([SERVICE, copy.deepcopy(SERVICE)], {})
+
+
+def workload(kind: str, containers: str, ports: list[dict[str, object]]) -> dict[str, Any]:
+    """Return a workload with one container, as far as its ports go."""
+    pod = {"spec": {containers: [{"name": "envoy", "ports": ports}]}}
+    made = {"kind": kind, "metadata": {"name": "envoy"}, "spec": {"template": pod}}
+    return {**made, "spec": {"jobTemplate": {"spec": made["spec"]}}} if kind == "CronJob" else made
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"])
+@pytest.mark.parametrize("containers", ["containers", "initContainers"])
+def test_container_ports_of_one_number(kind: str, containers: str) -> None:
+    """`kubectl apply` knows a container's port by its number alone, and would lose one of two protocols."""
+    tcp: dict[str, object] = {"containerPort": 8443}
+    udp = {**tcp, "protocol": "UDP"}
+    other = {**tcp, "containerPort": 8444}
+
+    assert [] == ambiguous(workload(kind, containers, [tcp, other]))
+    assert [f"{kind}/envoy has the port 8443 twice, of which `kubectl apply` keeps one"] == ambiguous(
+        workload(kind, containers, [tcp, other, udp])
+    )
+
+
+def test_service_ports_of_one_number() -> None:
+    """So it is with a Service, and a check of all that is rendered tells of it."""
+    tcp, udp = {"name": "https", "port": 443}, {"name": "http3", "port": 443, "protocol": "UDP"}
+    told = "Service/auth has the port 443 twice, of which `kubectl apply` keeps one"
+
+    assert [told] == complaints([changed(SERVICE, "spec.ports", [tcp, udp])], {})
+    assert [] == complaints([changed(SERVICE, "spec.ports", [tcp, {**udp, "port": 444}])], {})
+
+
+def test_policies_may_name_a_number_twice() -> None:
+    """Lists that are replaced as a whole lose nothing."""
+    ports = [{"port": 53, "protocol": protocol} for protocol in ("TCP", "UDP")]
+    spec = {"podSelector": {}, "ingress": [{"ports": ports}]}
+
+    assert [] == ambiguous({"kind": "NetworkPolicy", "metadata": {"name": "dns"}, "spec": spec})
 
 
 def test_a_field_that_is_gone_does_not_render(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from tests.repo.k8s import Policies, of_kind, pods
+from tests.repo.k8s import Policies, containers, of_kind, pods
 from tests.repo.test_call_graph import arrows
 from tests.repo.tree import SERVICES
 
@@ -110,15 +110,44 @@ def test_metadata_of_the_cloud_is_closed(component: str) -> None:
 
 
 def test_only_the_front_door_is_open() -> None:
-    """From outside, Envoy takes connections on its four ports for clients, and nobody else takes any."""
+    """From outside, Envoy takes connections on its five ports for clients, and nobody else takes any."""
     opened = {
-        (name, port)
+        (name, port, protocol)
         for name, found in labels().items()
-        for port in (*PORTS, 8443, 9443)
-        if policies().into(found, port)
+        for port in (*PORTS, 8443, 8444, 9443)
+        for protocol in ("TCP", "UDP")
+        if policies().into(found, port, protocol=protocol)
     }
 
-    assert {(FRONT_DOOR, port) for port in (8080, 8443, 9090, 9443)} == opened
+    assert {(FRONT_DOOR, port, "TCP") for port in (8080, 8443, 9090, 9443)} | {
+        (FRONT_DOOR, 8444, "UDP")
+    } == opened
+
+
+def test_http3_has_a_service_of_its_own() -> None:
+    """A load balancer that knows one protocol takes each of the two, and they can share one address."""
+    services = {each["metadata"]["name"]: each["spec"] for each in of_kind("overlays/production", "Service")}
+    (envoy,) = (each for each in containers("overlays/production") if each.spec["name"] == FRONT_DOOR)
+    configuration = {
+        each["metadata"]["name"]: each["data"] for each in of_kind("overlays/production", "ConfigMap")
+    }
+    settings = envoy.env(configuration)
+    numbers = {
+        each["name"]: (each["containerPort"], each.get("protocol", "TCP")) for each in envoy.spec["ports"]
+    }
+    tcp, udp = services["front-door"], services["front-door-http3"]
+    offered = [
+        (each["port"], each.get("protocol", "TCP"), *numbers[each["targetPort"]])
+        for each in (*tcp["ports"], *udp["ports"])
+    ]
+
+    assert [
+        (443, "TCP", 8443, "TCP"),
+        (9443, "TCP", 9443, "TCP"),
+        (443, "UDP", 8444, "UDP"),
+    ] == offered
+    assert ("8444", "443") == (settings["HEADRACE_ENVOY_HTTP3_PORT"], settings["HEADRACE_ENVOY_ALT_SVC_PORT"])
+    assert {**tcp, "ports": None} == {**udp, "ports": None}
 
 
 def test_spans_go_to_the_collector() -> None:

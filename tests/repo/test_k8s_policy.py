@@ -25,7 +25,7 @@ IDENTITIES = ("runAsUser", "runAsGroup", "fsGroup")
 # How long a container may take after drain delay and grace.
 AFTERWARDS_S = 15
 # What others bring, besides the Secrets of secrets.example.yaml and those of Certificates.
-BROUGHT = {"headrace-custom-provider-keys", "headrace-postgres", "vault-ca"}
+BROUGHT = {"headrace-custom-provider-keys", "headrace-postgres", "headrace-store-ca", "vault-ca"}
 _SECRET = re.compile(r"(_URL|_API_KEY|_MASTER_KEY|_TOKEN|_PASSWORD)$")
 _NO_SECRET = re.compile(r"_(PUBLIC_URL|BASE_URL)$")
 

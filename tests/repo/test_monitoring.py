@@ -16,6 +16,7 @@ import yaml
 from deploy.monitoring.panels import dashboard_json, read
 from kit.telemetry import names
 from kit.telemetry.metrics import new_registry
+from tests.repo.k8s import of_kind, pods
 from tests.repo.metrics_of_others import ENVOY, KUBERNETES, PROCESS, PROMETHEUS
 from tests.repo.tree import ROOT
 
@@ -28,6 +29,9 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 DASHBOARDS = sorted((ROOT / "deploy/k8s/components/grafana/dashboards").glob("*.json"))
 SECTIONS = ["Meaning", "Impact", "How to look", "How to mend", "How to prevent"]
 SEVERITIES = {"info", "warning", "critical"}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# From the start of a pod until it is ready, when nothing is wrong.
+START_S = 15
 # Suffixes of what a histogram is asked for.
 _HISTOGRAM = re.compile(r"_(bucket|count|sum)$")
 
@@ -58,6 +62,28 @@ def targets() -> list[str]:
 
 
 QUERIES = [*(rule["expr"] for rule in rules()), *targets()]
+
+
+def seconds(text: str) -> int:
+    """Return how long a duration such as `15m` is."""
+    return int(text[:-1]) * SECONDS[text[-1]]
+
+
+def slowest_edge_s() -> int:
+    """Return how long one edge takes to be replaced at most: its streams end, and it counts as there."""
+    (edge,) = of_kind("overlays/production", "StatefulSet")
+    (pod,) = (each for each in pods("overlays/production") if each.name == edge["metadata"]["name"])
+    return int(pod.spec["terminationGracePeriodSeconds"]) + START_S + int(edge["spec"]["minReadySeconds"])
+
+
+def most_edges() -> int:
+    """Return how many edges the autoscaler makes at most."""
+    (most,) = (
+        each["spec"]["maxReplicas"]
+        for each in of_kind("overlays/production", "HorizontalPodAutoscaler")
+        if each["spec"]["scaleTargetRef"]["kind"] == "StatefulSet"
+    )
+    return int(most)
 
 
 def selectors(queries: Iterable[str]) -> list[promql_parser.VectorSelector]:
@@ -176,6 +202,40 @@ def test_alerts_keep_their_namespace() -> None:
     ]
 
     assert [] == wrong
+
+
+def test_one_event_does_not_last_as_long_as_an_alert_waits() -> None:
+    """What happened once counts for as long as the window that it is in: `for` is no shorter than that."""
+    wrong = [
+        alert["alert"]
+        for alert in ALERTS
+        for window in re.findall(r"increase\([^)]*\[(\w+)\]\){1,2} > 0", alert["expr"])
+        if "for" in alert and seconds(alert["for"]) < seconds(window)
+    ]
+
+    assert [] == wrong
+
+
+@pytest.mark.xdist_group("k8s")  # rendered once
+def test_an_ordinary_roll_out_wakes_nobody() -> None:
+    """Edges go one by one: none takes so long that it looks stuck, nor all that versions look mixed."""
+    found = {
+        alert["alert"]: alert
+        for alert in ALERTS
+        if "statefulset" in alert["expr"] or alert["alert"] == "HeadraceVersionsMixed"
+    }
+    stuck, mixed = found["HeadraceRolloutStuck"], found["HeadraceVersionsMixed"]
+    windows = re.findall(r"changes\((\w+)\{[^}]*\}\[(\w+)\]", stuck["expr"])
+    page = (ROOT / "docs" / "upgrading.md").read_text()
+    ((each_m, more_m),) = re.findall(r"statefulset/edge --timeout=\$\(\(edges \* (\d+) \+ (\d+)\)\)m", page)
+
+    assert {"kube_statefulset_status_replicas_updated", "kube_statefulset_status_replicas_ready"} == {
+        name for name, _ in windows
+    }
+    assert [] == [window for _, window in windows if seconds(window) <= 1.5 * slowest_edge_s()]
+    assert seconds(mixed["for"]) > 1.25 * most_edges() * slowest_edge_s()
+    assert int(each_m) * 60 > slowest_edge_s()
+    assert int(more_m) >= 10  # the migration, for which new pods wait
 
 
 def test_every_alert_has_its_runbook() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import tempfile
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,6 @@ from cli.__main__ import app
 from cli.durations import parse_duration
 from headrace.auth.v1 import token_pb2 as auth_pb
 from headrace.auth.v1 import token_pb2_grpc as auth_grpc
-from headrace.ledger.v1 import ledger_service_pb2 as ledger_pb
-from headrace.ledger.v1 import ledger_service_pb2_grpc as ledger_grpc
-from headrace.ledger.v1 import log_entry_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,20 +41,6 @@ class FakeTokens(auth_grpc.TokenServiceServicer):
         self.requests.append(request)
         token = auth_pb.Token(id="abcdefghijkl", name=request.spec.name)
         return auth_pb.CreateTokenResponse(token=token, secret=SECRET)
-
-
-class FakeLedger(ledger_grpc.LedgerServiceServicer):
-    """Lists the entries that it was given."""
-
-    def __init__(self) -> None:
-        self.entries: list[log_entry_pb2.LogEntry] = []
-
-    async def List(self, request: ledger_pb.ListRequest, context: Any) -> ledger_pb.ListResponse:
-        """List, as the ledger does."""
-        found = [entry for entry in self.entries if entry.id > request.after_id]
-        if not request.ascending:
-            found.reverse()
-        return ledger_pb.ListResponse(entries=found[: request.page_size], total_count=len(found))
 
 
 @contextmanager
@@ -105,18 +87,6 @@ def tokens(run_dir: Path) -> Iterator[FakeTokens]:
         auth_grpc.add_TokenServiceServicer_to_server(servicer, server)
 
     with served(f"unix:{run_dir}/auth.sock", register):
-        yield servicer
-
-
-@pytest.fixture
-def ledger(run_dir: Path) -> Iterator[FakeLedger]:
-    """A ledger where the ledger would be."""
-    servicer = FakeLedger()  # type: ignore[abstract]  # the other RPCs are UNIMPLEMENTED
-
-    def register(server: grpc.aio.Server) -> None:
-        ledger_grpc.add_LedgerServiceServicer_to_server(servicer, server)
-
-    with served(f"unix:{run_dir}/ledger.sock", register):
         yield servicer
 
 
@@ -176,77 +146,6 @@ class TestTokenRecover:
 
         assert result.exit_code == 1
         assert "headrace up" in result.stderr
-
-
-def entry(number: int) -> log_entry_pb2.LogEntry:
-    """Make a log entry."""
-    made = log_entry_pb2.LogEntry(
-        id=f"{number:036d}",
-        requested_model="openai/gpt",
-        status=200,
-        payload=log_entry_pb2.Payload(request=b"private"),
-    )
-    made.create_time.FromDatetime(datetime(2026, 1, 1, tzinfo=UTC))
-    made.usage.input_tokens = number
-    return made
-
-
-class TestLogs:
-    """`headrace logs tail`."""
-
-    def test_latest(self, ledger: FakeLedger) -> None:
-        """The latest entries come oldest first."""
-        ledger.entries = [entry(number) for number in range(10)]
-        result = headrace("logs", "tail", "-n", "3")
-
-        lines = result.stdout.splitlines()
-        assert [line.split()[-1] for line in lines[1:]] == [f"{number:036d}" for number in (7, 8, 9)]
-        assert "9+?" in lines[-1]
-
-    def test_json(self, ledger: FakeLedger) -> None:
-        """For machines each entry is a line of JSON, without bodies."""
-        ledger.entries = [entry(1)]
-        [line] = headrace("logs", "tail", "--json").stdout.splitlines()
-
-        assert json.loads(line)["requested_model"] == "openai/gpt"
-        assert "payload" not in json.loads(line)
-
-    def test_none(self, ledger: FakeLedger) -> None:
-        """Nothing recorded, nothing shown."""
-        assert headrace("logs", "tail", "--json").stdout == ""
-
-    def test_not_running(self, run_dir: Path) -> None:
-        """Without an installation the answer says how to start one."""
-        result = headrace("logs", "tail")
-
-        assert result.exit_code == 1
-        assert "headrace up" in result.stderr
-
-
-async def test_follow(run_dir: Path) -> None:
-    """Following shows what is recorded later, each entry once."""
-    from cli.logs_command import _entries
-    from kit.config import load
-    from kit.runtime_config import RuntimeConfig
-
-    servicer = FakeLedger()  # type: ignore[abstract]  # the other RPCs are UNIMPLEMENTED
-    servicer.entries = [entry(1)]
-    server = grpc.aio.server()
-    ledger_grpc.add_LedgerServiceServicer_to_server(servicer, server)
-    server.add_insecure_port(f"unix:{run_dir}/ledger.sock")
-    await server.start()
-    runtime = load(RuntimeConfig, {"HEADRACE_RUN_DIR": str(run_dir)})
-    shown = []
-    async with asyncio.timeout(10):
-        async for found in _entries(runtime, "local", "", 5, follow=True):
-            shown.append(int(found.id))
-            if len(shown) == 4:
-                break
-            if found.id == servicer.entries[-1].id:
-                servicer.entries += [entry(len(servicer.entries) + number) for number in (1, 2)]
-    await server.stop(0)
-
-    assert shown == [1, 2, 3, 4]
 
 
 class TestHelp:

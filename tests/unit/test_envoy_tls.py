@@ -171,7 +171,7 @@ def test_no_certificates_no_files() -> None:
 
 def test_callers_are_checked_only_with_an_authority() -> None:
     """Where services have no identity no client's certificate is asked for, and everybody is external."""
-    public = PublicTls(directory=Path("/p"), port=1, grpc_port=2, alt_svc_port=3)
+    public = PublicTls(directory=Path("/p"), port=1, http3_port=4, grpc_port=2, alt_svc=":3")
     front = replace(described(KUBERNETES), public_tls=public)
     with_ca = render(replace(front, identity=Identity(directory=Path("/t"), trust_domain="a.b")))
     without = render(replace(front, identity=None))
@@ -182,14 +182,34 @@ def test_callers_are_checked_only_with_an_authority() -> None:
     assert "a%.b" not in without
 
 
-def test_the_port_that_clients_are_told() -> None:
-    """HTTP/3 is offered under the port of the load balancer, or under our own."""
-    told = [
-        described({**KUBERNETES, **extra}).public_tls
-        for extra in ({}, {"HEADRACE_ENVOY_ALT_SVC_PORT": "443"}, {"HEADRACE_ENVOY_TLS_PORT": "9"})
-    ]
+@pytest.mark.parametrize(
+    ("settings", "port", "told"),
+    [
+        ({}, 8443, ":8443"),
+        ({"TLS_PORT": "9"}, 9, ":9"),
+        ({"HTTP3_PORT": "8444"}, 8444, ":8444"),
+        ({"HTTP3_PORT": "8444", "ALT_SVC_PORT": "443"}, 8444, ":443"),
+        ({"ALT_SVC_HOST": "h3.example.com", "ALT_SVC_PORT": "443"}, 8443, "h3.example.com:443"),
+    ],
+)
+def test_where_http3_is(settings: dict[str, str], port: int, told: str) -> None:
+    """HTTP/3 has the number of TLS or one of its own, and is offered as the load balancer offers it."""
+    env = KUBERNETES | {f"HEADRACE_ENVOY_{name}": value for name, value in settings.items()}
+    found = {each["name"]: each for each in parsed(described(env))["listeners"]}
+    manager = found["https"]["filter_chains"][0]["filters"][0]["typed_config"]
+    (added,) = manager["route_config"]["response_headers_to_add"]
 
-    assert [8443, 443, 9] == [each.alt_svc_port for each in told if each is not None]
+    assert {"protocol": "UDP", "address": "0.0.0.0", "port_value": port} == found["http3"]["address"][
+        "socket_address"
+    ]
+    assert {"key": "alt-svc", "value": f'h3="{told}"; ma=86400'} == added["header"]
+
+
+@pytest.mark.parametrize("value", ["h3.example.com:443", 'a"', "a b", "[::1]", "-a.example"])
+def test_bad_host_for_http3(value: str) -> None:
+    """What is told to clients is a name and nothing that ends the header or the quotation."""
+    with pytest.raises(ConfigError, match="HEADRACE_ENVOY_ALT_SVC_HOST must be a host name"):
+        load(EnvoyConfig, {"HEADRACE_ENVOY_ALT_SVC_HOST": value})
 
 
 @pytest.mark.parametrize("value", ["9100", ":9100", "host:", "host:70000", "a:b:9100"])

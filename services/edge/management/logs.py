@@ -89,7 +89,9 @@ class Logs:
             offset=query.offset,
             start_time=_stamp(query.start_date),
             end_time=_stamp(query.end_date),
-            order_by=query.order_by,
+            after_id=query.after_id,
+            # The order of recording has no name.
+            order_by="" if query.after_id else query.order_by,
             ascending=query.ascending,
             search=query.search,
             filters=[*filters(query.filters), *flat_filters(query)],

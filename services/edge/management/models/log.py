@@ -72,6 +72,8 @@ class LogQuery(PageQuery):
     """Default: `desc`, newest first."""
     direction: _Direction | None = None
     """Older name of `order_by_direction`."""
+    after_id: _Word = ""
+    """Only what was recorded after this entry, in the order of recording: to follow the log."""
     search: _Word = ""
     """Only entries with this in id, provider, model, event id or metadata, whatever the case."""
     meta_info: bool = False
@@ -106,6 +108,12 @@ class LogQuery(PageQuery):
         if wrong:
             raise ValueError(f"{wrong[0][:64]} is no way to write filters")
         return given
+
+    @model_validator(mode="after")
+    def _follows_in_one_order(self) -> LogQuery:
+        if self.after_id and self.order_by != "created_at":
+            raise ValueError("after_id is in the order of recording, so order_by cannot be given")
+        return self
 
     @property
     def ascending(self) -> bool:
