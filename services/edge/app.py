@@ -98,11 +98,12 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
         metrics.watch(lambda: pipeline.running)
         room = _room(config, metrics)
         models = Models(access, providers)
+        operations = Operations(runtime, access, processes=providers.processes, refusal=lambda: spool.refusal)
         http = HttpServer(
             runtime,
             config,
             pipeline,
-            _handlers(runtime, config, access, providers, models),
+            _handlers(runtime, config, access, models, operations),
             Sockets(access, pipeline, config, runtime.log("websocket")),
             realtime=Realtime(pipeline, providers, reservations, health, config),
             room=room,
@@ -124,18 +125,17 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
                     callers=_ANYONE,
                 ),
             ),
-            check=partial(_takes_requests, access),
+            check=partial(_takes_requests, access, spool),
             start=http.start,
             drain=http.drain,
         )
 
 
 def _handlers(
-    runtime: Runtime, config: EdgeConfig, access: Access, providers: Providers, models: Models
+    runtime: Runtime, config: EdgeConfig, access: Access, models: Models, operations: Operations
 ) -> dict[str, Handler]:
     """Give what answers all but inference."""
     management = ManagementApi(runtime, access, public_url=config.public_url)
-    operations = Operations(runtime, access, processes=providers.processes)
     return {
         routes.MODELS: models.answer,
         routes.MANAGEMENT: management.answer,
@@ -146,7 +146,11 @@ def _handlers(
 
 
 def _room(config: EdgeConfig, metrics: EdgeMetrics) -> BodyRoom:
-    room = BodyRoom(config.bodies_bytes, longest_bytes=config.max_body_bytes, refused=metrics.without_room)
+    room = BodyRoom(
+        max(config.bodies_bytes, config.max_body_bytes),
+        longest_bytes=config.max_body_bytes,
+        refused=metrics.without_room,
+    )
     metrics.watch_bodies(lambda: room.held_bytes)
     return room
 
@@ -176,11 +180,15 @@ async def _open_spool(runtime: Runtime) -> Spool:
     )
 
 
-async def _takes_requests(access: Access) -> None:
+async def _takes_requests(access: Access, spool: Spool) -> None:
     """
-    Fail until auth and router were heard of once.
+    Fail until auth and router were heard of once, and while the disk does not take records of requests.
 
-    Later the edge works without any of its services, as far as its decisions reach.
+    Later the edge works without any of its services, as far as its decisions and its spool reach. A spool
+    that the ledger leaves full is no failure here, though `/healthz` tells of it: it is so at every edge, and
+    a name that no edge answers to keeps clients from hearing why, and operators from the management API.
     """
     if not access.heard:
         raise GatewayError(Reason.SERVICE_UNAVAILABLE, "Nothing was heard of auth and router yet.")
+    if (failure := spool.disk_failure) is not None:
+        raise GatewayError(Reason.OVERLOADED, failure, resource="spool")

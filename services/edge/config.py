@@ -28,9 +28,10 @@ class EdgeConfig:
     bodies_bytes: int = setting(
         128 << 20,
         "Most bytes of request bodies held at a time, all together; a request that would need more is "
-        "refused with 503 and `Retry-After`. Large ones get three quarters of it. Reckon with four times as "
-        "much memory, and with thirty times the longest body once, for reading its JSON. A body that comes "
-        "in one piece with its headers does not count, nor does one that is sent on as it comes.",
+        "refused with 503 and `Retry-After`. Large ones get three quarters of it. At least one of the "
+        "longest fits, whatever this says. Reckon with four times as much memory, and with thirty times the "
+        "longest body once, for reading its JSON. A body of up to 16 KiB that comes in one piece with its "
+        "headers does not count, nor does one that is sent on as it comes.",
         at_least=1024,
     )
     max_upload_bytes: int = setting(
@@ -126,11 +127,3 @@ class EdgeConfig:
         "Where clients reach this installation, such as `https://ai.example.com`; shown where the management "
         "API tells a gateway's URL. Default: what each request says that it asked for.",
     )
-
-    def __post_init__(self) -> None:
-        """Refuse a room that the longest body does not fit into."""
-        if self.bodies_bytes < self.max_body_bytes:
-            raise ValueError(
-                "HEADRACE_EDGE_BODIES_BYTES must be at least HEADRACE_EDGE_MAX_BODY_BYTES: "
-                "a body of that length would be refused for ever"
-            )

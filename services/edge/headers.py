@@ -51,6 +51,9 @@ REQUEST_ID = "cf-aig-request-id"
 STEP = "cf-aig-step"
 TRANSLATION = "cf-aig-translation"
 USAGE = "cf-aig-usage"
+# For Envoy, which keeps it: from now on, until this edge says that it is well, requests go to others. Those
+# that say this do not count as away, so that they are not tried again when they are many.
+GOES_ELSEWHERE = "x-envoy-immediate-health-check-fail"
 
 _CACHE_TTL_LEAST_S = 60
 _CACHE_TTL_MOST_S = 2_592_000

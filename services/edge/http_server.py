@@ -56,6 +56,8 @@ __all__ = ["HttpServer"]
 _CLOSING_S = 0.2
 _POLL_S = 0.02
 _TOO_SLOW = 408
+# A body that came with its headers and is no longer than this is not worth being counted.
+_SHORT_BYTES = 16 << 10
 
 
 class HttpServer:
@@ -196,8 +198,8 @@ class HttpServer:
                 f"{request.method} {route.template}", headers.trace, {names.HTTP_ROUTE: route.template}
             ) as span:
                 call = self._calls[route.handler]
-                if request.content.is_eof():
-                    # All of it came with the headers, as it does for nearly every request.
+                if request.content.is_eof() and request.content.total_bytes <= _SHORT_BYTES:
+                    # All of it came with the headers, as it does for most requests.
                     response = await call(request, route, headers, None)
                 else:
                     with self._room.hold() as held:

@@ -76,7 +76,8 @@ _ACCOUNT: Final = frozenset(
 )
 # What was true of the provider's connection only.
 _CONNECTION: Final = _HOP_BY_HOP | {"alt-svc", "strict-transport-security"}
-_OUR_ANSWER_PREFIXES: Final = ("cf-aig-", "headrace-")
+# By those of Envoy a provider could take edges out of rotation.
+_OUR_ANSWER_PREFIXES: Final = ("cf-aig-", "headrace-", "x-envoy-")
 # What clients of a compatible API read: request id, quota, retry advice.
 _TELLING: Final = frozenset(
     {

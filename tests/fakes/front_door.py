@@ -34,12 +34,14 @@ class FakeEdge:
         path: Its socket.
         handler: Answers everything but `/healthz`.
         ready: Whether `/healthz` says 200.
+        health_headers: Headers of what `/healthz` says.
         requests: What it was asked, `/healthz` apart.
     """
 
     path: Path
     handler: Handler
     ready: bool = True
+    health_headers: dict[str, str] = field(default_factory=dict)
     requests: list[web.BaseRequest] = field(default_factory=list)
     _runner: web.ServerRunner | None = None
 
@@ -57,7 +59,7 @@ class FakeEdge:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/healthz":
-            return web.Response(status=200 if self.ready else 503)
+            return web.Response(status=200 if self.ready else 503, headers=self.health_headers)
         self.requests.append(request)
         return await self.handler(request)
 

@@ -114,6 +114,21 @@ async def test_a_login_and_an_answer_have_one_time(vault: FakeHashicorp, tmp_pat
     assert "did not answer in time" in reason
 
 
+async def test_a_login_goes_on_for_the_next_one(vault: FakeHashicorp, tmp_path: Path) -> None:
+    """A login that is slower than a key may be does not begin anew with each key."""
+    jwt = tmp_path / "jwt"
+    jwt.write_text("jwt-of-auth")
+    vault.roles, vault.slow_s = {"auth": "jwt-of-auth"}, 0.3
+    async with store(vault.url, None, ROLE="auth", JWT_FILE=str(jwt), TIMEOUT_S="0.1") as found:
+        reasons = [await _reason(found) for _ in range(4)]
+        vault.slow_s = 0.0
+        key = await found.get(OPENAI, "acme")
+
+    assert "did not answer in time" in reasons[0]
+    assert Secret("sk-acme") == key
+    assert 1 == sum("login" in path for _, path, _ in vault.calls)
+
+
 def test_vault_is_given_up_before_auth_is() -> None:
     """Whoever waits for a key hears of auth why there is none, and gets the others of its pool."""
     assert HashicorpConfig().timeout_s < ProvidersConfig().credential_timeout_s

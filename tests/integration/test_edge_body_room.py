@@ -218,6 +218,39 @@ async def test_room_is_given_back_by_who_goes_away(patient: Peers) -> None:
     await until_held(patient, 0)
 
 
+@pytest.mark.parametrize(("size", "held"), [(16 << 10, 0), ((16 << 10) + 1, (16 << 10) + 1)])
+async def test_what_comes_with_its_headers_counts_unless_it_is_short(
+    tmp_path: Path, size: int, held: int
+) -> None:
+    """A socket gives far more than that at once, and a provider may take long."""
+    gate = asyncio.Event()
+    async with edge_between(tmp_path) as peers:
+        peers.provider.script = [gate.wait, head(), chunk(ANSWER), tail()]
+        async with sending(peers, orjson.dumps(BODY).ljust(size), length=size) as raw:
+            async with asyncio.timeout(5):
+                while not peers.provider.requests:  # noqa: ASYNC110 - the fake has nothing to wait for
+                    await asyncio.sleep(0.005)
+            found = count(peers, "request_bodies_bytes")
+            gate.set()
+            status, _, _ = await raw.answer()
+        await until_held(peers, 0)
+
+    assert (held, 200) == (found, status)
+
+
+async def test_one_of_the_longest_fits_whatever_the_room(tmp_path: Path) -> None:
+    """A longer body may be allowed without a word on how much there may be of all."""
+    async with edge_between(tmp_path, edge_max_body_bytes="40000", edge_bodies_bytes="1024") as peers:
+        peers.provider.script = [head(), chunk(ANSWER), tail()]
+        body = orjson.dumps(BODY).ljust(40_000)
+        async with sending(peers, body[:30_000], length=len(body)) as raw:
+            await until_held(peers, 30_000)
+            raw.writer.write(body[30_000:])
+            status, _, _ = await raw.answer()
+
+    assert 200 == status
+
+
 async def test_a_call_that_outlives_its_client_holds_its_body(patient: Peers) -> None:
     """A gateway may want answers read to their end."""
     patient.router.settings["on_disconnect"] = gateway_pb2.DISCONNECT_POLICY_DRAIN

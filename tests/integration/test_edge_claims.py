@@ -43,6 +43,7 @@ class Cache(CacheServicer):
         self.is_away = False
         self.renewals = 0
         self.lookups = 0
+        self.lost = 0
         self.renewed = asyncio.Event()
 
     async def Lookup(self, request: pb.LookupRequest, context: Any) -> pb.LookupResponse:
@@ -57,6 +58,7 @@ class Cache(CacheServicer):
             raise GatewayError(Reason.SERVICE_UNAVAILABLE, "away")
         answer = await super().Renew(request, context)
         self.renewals += all(answer.kept)
+        self.lost += not all(answer.kept)
         if self.renewals >= RENEWALS:
             self.renewed.set()
         return answer
@@ -76,9 +78,9 @@ async def edges(tmp_path: Path, cache: Cache) -> AsyncIterator[tuple[Peers, Peer
         yield one, other
 
 
-async def _ask(peers: Peers) -> tuple[bytes, str]:
+async def _ask(peers: Peers) -> tuple[bytes, str | None]:
     async with peers.client.post(CHAT, json=BODY, headers={**AUTH, "cf-aig-cache-ttl": "60"}) as answer:
-        return await answer.read(), answer.headers["cf-aig-cache-status"]
+        return await answer.read(), answer.headers.get("cf-aig-cache-status")
 
 
 async def test_a_long_call_is_shared_over_edges_to_its_end(edges: tuple[Peers, Peers], cache: Cache) -> None:
@@ -98,6 +100,33 @@ async def test_a_long_call_is_shared_over_edges_to_its_end(edges: tuple[Peers, P
 
     assert [(ANSWER, "MISS"), (ANSWER, "HIT")] == answers
     assert (1, 0) == (len(one.provider.requests), len(other.provider.requests))
+
+
+async def test_a_claim_that_was_lost_is_not_given_back(edges: tuple[Peers, Peers], cache: Cache) -> None:
+    """Somebody else has one on the key by then, and its call is still the only one."""
+    one, other = edges
+    gates = asyncio.Event(), asyncio.Event()
+    one.provider.script = [gates[0].wait, GatewayError(Reason.UPSTREAM_ERROR, "gone")]
+    other.provider.script = [gates[1].wait, head(), chunk(ANSWER), tail(finish_reason="stop")]
+    async with asyncio.timeout(30):
+        cache.is_away = True
+        first = asyncio.create_task(_ask(one))
+        await cache.renewed.wait()
+        second = asyncio.create_task(_ask(other))
+        while not other.provider.requests:  # noqa: ASYNC110 - the fake has nothing to wait for
+            await asyncio.sleep(0.01)
+        cache.is_away, before = False, cache.lost
+        while cache.lost == before:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        gates[0].set()
+        await first
+        third = asyncio.create_task(_ask(one))
+        await asyncio.sleep(0.1)
+        gates[1].set()
+        answers = [await second, await third]
+
+    assert [(ANSWER, "MISS"), (ANSWER, "HIT")] == answers
+    assert (1, 1) == (len(one.provider.requests), len(other.provider.requests))
 
 
 async def test_a_renewal_that_fails_changes_nothing_for_the_request(

@@ -366,6 +366,17 @@ async def test_a_stop(each_way: Peers, upstream: FakeRealtime) -> None:
     assert upstream.ended.is_set()
 
 
+@pytest.mark.parametrize("grace_s", [0.0, 0.3])
+async def test_a_stop_with_hardly_any_grace(peers: Peers, upstream: FakeRealtime, grace_s: float) -> None:
+    """The provider is told, too."""
+    async with peers.client.ws_connect(URL, headers=AUTH) as socket:
+        stopping = asyncio.ensure_future(peers.drain(grace_s))
+        message = await socket.receive(timeout=5)
+        await stopping
+
+    assert (WSMsgType.CLOSE, 1012, [1001]) == (message.type, message.data, upstream.closed)
+
+
 async def test_a_session_that_ends_within_the_grace(each_way: Peers, upstream: FakeRealtime) -> None:
     """It ends as it would have without a stop, which waits for it no longer than that."""
     async with each_way.client.ws_connect(URL, headers=AUTH) as socket:

@@ -108,6 +108,7 @@ def test_answer_headers() -> None:
         (b"X-Thing", b"1"),
         (b"X-Thing", b"2"),
         (b"cf-aig-step", b"9"),
+        (b"X-Envoy-Immediate-Health-Check-Fail", b"1"),
     ]
 
     kept = response_headers(received, decoded=False, with_length=True)

@@ -33,6 +33,7 @@ __all__ = ["HashicorpStore", "open_hashicorp"]
 _MOST_BYTES: Final = 1 << 20  # Vault's own limit for an entry of its usual storage
 _RENEW_AT: Final = 2 / 3  # of a login's time, as Vault's own agent does
 _LEAST_BETWEEN_LOGINS_S: Final = 30.0  # each login leaves a token behind in Vault until its time is over
+_LOGIN_S: Final = 10.0  # one that goes on is of use to whoever asks next
 _LATE: Final = "Vault did not answer in time"
 _REASONS: Final = {
     400: "Vault does not take the request: it may lack the path's mount, or auth's token",
@@ -113,14 +114,17 @@ class KubernetesLogin:
         self._token: Secret | None = None
         self._made_at_s = 0.0
         self._renew_at_s = 0.0
-        self._lock = asyncio.Lock()
+        self._login: asyncio.Task[Secret] | None = None
 
     async def token(self) -> Secret:
         """Return the token, logging in where there is none or it is soon over."""
-        async with self._lock:
-            if self._token is None or self._clock.monotonic_s() >= self._renew_at_s:
-                self._token = await self._login()
+        if self._token is not None and self._clock.monotonic_s() < self._renew_at_s:
             return self._token
+        if self._login is None:
+            self._login = asyncio.create_task(self._log_in(), name="vault login")
+            self._login.add_done_callback(self._logged_in)
+        # It goes on for the next one when this one waits no longer.
+        return await asyncio.shield(self._login)
 
     def refused(self, token: Secret) -> bool:
         """Log in again next time, unless this token is a new one: then it is the policy that refuses."""
@@ -131,14 +135,20 @@ class KubernetesLogin:
         self._token = None
         return True
 
-    async def _login(self) -> Secret:
+    def _logged_in(self, task: asyncio.Task[Secret]) -> None:
+        self._login = None
+        if not task.cancelled() and task.exception() is None:
+            self._token = task.result()
+
+    async def _log_in(self) -> Secret:
         try:
             jwt = await asyncio.to_thread(read_secret_file, self._config.jwt_file)
         except ValueError as error:
             raise KeyUnreadableError(f"the file {self._config.jwt_file} {error}") from error
         url = _url(self._config, f"auth/{self._config.auth_mount}/login")
         body = orjson.dumps({"role": self._config.role, "jwt": jwt.reveal()})
-        answer = await _ask(self._session, "POST", url, {"Content-Type": "application/json"}, body)
+        headers = {"Content-Type": "application/json"}
+        answer = await _ask(self._session, "POST", url, headers, body, limit_s=_LOGIN_S)
         auth = answer.get("auth")
         if not isinstance(auth, dict) or not isinstance(auth.get("client_token"), str):
             raise KeyUnreadableError("Vault's answer to the login has no token")
@@ -194,7 +204,8 @@ class HashicorpStore:
 
     async def _read(self, where: str, token: Secret) -> Mapping[str, Any]:
         url = _url(self._config, f"{self._config.mount.strip('/')}/data/{where}")
-        return await _ask(self._session, "GET", url, {"X-Vault-Token": token.reveal()}, None)
+        headers = {"X-Vault-Token": token.reveal()}
+        return await _ask(self._session, "GET", url, headers, None, limit_s=self._config.timeout_s)
 
 
 @asynccontextmanager
@@ -213,7 +224,6 @@ async def open_hashicorp(
         headers["X-Vault-Namespace"] = config.namespace
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trusted or True, limit=8),
-        timeout=aiohttp.ClientTimeout(total=config.timeout_s),
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
@@ -245,12 +255,23 @@ def _url(config: HashicorpConfig, path: str) -> URL:
 
 
 async def _ask(
-    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
+    session: aiohttp.ClientSession,
+    method: str,
+    url: URL,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    limit_s: float,
 ) -> Mapping[str, Any]:
     try:
         # A redirect would take the token to an address that nobody chose.
         async with session.request(
-            method, url, headers=headers, data=body, allow_redirects=False
+            method,
+            url,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=limit_s),
         ) as response:
             content = await response.content.read(_MOST_BYTES + 1)
             while not response.content.at_eof() and len(content) <= _MOST_BYTES:

@@ -12,9 +12,10 @@ from aiohttp import web
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kit.errors import GatewayError
+from services.edge import headers as names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from grpc.aio import Channel
 
@@ -37,11 +38,20 @@ class Operations:
         runtime: What the process gives.
         access: Tells when the edge can first admit a request.
         processes: Channels to the providers processes that are not the shared one, by name.
+        refusal: Tells why requests should go to another edge, in a sentence; None: they may come here.
     """
 
-    def __init__(self, runtime: Runtime, access: Access, *, processes: Mapping[str, Channel]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        access: Access,
+        *,
+        processes: Mapping[str, Channel],
+        refusal: Callable[[], str | None],
+    ) -> None:
         self._runtime = runtime
         self._access = access
+        self._refusal = refusal
         # A service of this same process is looked after by the process.
         channels = {name: runtime.channel(name) for name in _SERVICES if not runtime.inline.offers(name)}
         channels |= {name: each for name, each in processes.items() if not runtime.inline.offers(name)}
@@ -51,22 +61,27 @@ class Operations:
         """
         Say whether this edge takes requests.
 
-        It does not before auth and router were heard of once. Later their absence does not count: with what
-        it knows, an edge goes on without them.
+        It does not before auth and router were heard of once, nor while it could not record them. Later the
+        absence of services does not count: with what it knows, an edge goes on without them.
         """
         if self._runtime.stopping():
             return web.Response(status=503, text="stopping\n")
         if not self._access.heard:
             return web.Response(status=503, text="starting\n")
+        if (refusal := self._refusal()) is not None:
+            return web.Response(status=503, text=f"{refusal}\n", headers={names.GOES_ELSEWHERE: "true"})
         return web.Response(text="ok\n")
 
     async def readyz(self, _: web.BaseRequest, __: Route, ___: RequestHeaders) -> web.Response:
-        """Say whether every service answers."""
+        """Say whether every service answers, and this edge takes requests."""
         names = list(self._stubs)
         states = await asyncio.gather(*(self._serves(name) for name in names))
         found = dict(zip(names, states, strict=True))
-        ready = all(found.values()) and not self._runtime.stopping()
+        refusal = self._refusal()
+        ready = all(found.values()) and refusal is None and not self._runtime.stopping()
         body = {"ready": ready, "services": {name: "up" if up else "down" for name, up in found.items()}}
+        if refusal is not None:
+            body["failures"] = {"edge": refusal}
         return web.Response(
             status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json"
         )

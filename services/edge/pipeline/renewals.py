@@ -44,6 +44,7 @@ class Held:
         life_s: How long it lasts.
         due_s: When it is to be renewed, by the clock.
         flight: The call that it was given for.
+        is_lost: Whether the cache said that it is over: somebody else may have one on the key.
     """
 
     key: bytes
@@ -51,6 +52,7 @@ class Held:
     life_s: float
     due_s: float
     flight: Flight
+    is_lost: bool = False
 
 
 class Renewals:
@@ -131,6 +133,7 @@ class Renewals:
         for held, is_kept in zip(batch, answer.kept, strict=True):
             held.due_s = now_s + held.life_s * _PERIOD
             if not is_kept:
+                held.is_lost = True
                 self.let_go(held)
 
     def _set_timer(self, due_s: float) -> None:

@@ -157,6 +157,8 @@ class Sharing:
     def _let_go(self, running: Running) -> None:
         if running.held is not None:
             self._caching.renewals.let_go(running.held)
+            if running.held.is_lost:  # to give it back would end whoever's claim there is now
+                running.holds = False
             running.held = None
 
     def _refresh(self, call: Call, wish: Wish, found: cache_service_pb2.LookupResponse) -> None:

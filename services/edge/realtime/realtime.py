@@ -101,7 +101,10 @@ class Realtime:
     def stop(self, grace_s: float) -> None:
         """Begin no more sessions, and close those that are still open when the grace is nearly over."""
         self._stopping = True
-        asyncio.get_running_loop().call_later(max(0.0, grace_s - _CLOSING_S), self._close)
+        if grace_s <= _CLOSING_S:
+            self._close()
+        else:
+            asyncio.get_running_loop().call_later(grace_s - _CLOSING_S, self._close)
 
     def _close(self) -> None:
         for session in list(self._open):

@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from services.edge.spool.config import SpoolConfig
     from services.edge.spool.metrics import SpoolMetrics
+    from services.edge.spool.room import Room
 
 __all__ = ["Journal"]
 
 # Latest sealed files whose entries stay in memory. The ledger has them within moments as a rule, and reading
 # them back would take longer than all else here.
 _REMEMBERED: Final = 2
+# What must fit on the disk, beside all else, before requests come again: more than one needs, as a rule.
+_TRIAL_BYTES: Final = 1024 * 1024
+# How much of the hard limit may be in use then.
+_AMPLE: Final = 0.9
+_FULL: Final = "The spool holds all that it may: the ledger has not taken it yet."
 
 
 class Journal:
@@ -43,7 +49,8 @@ class Journal:
         first_number: Number of the first file to make.
         config: Limits and sizes.
         clock: Tells the age of records.
-        metrics: Counts refusals and dropped payloads.
+        metrics: Counts refusals, failed writes and dropped payloads.
+        room: Told when there is none.
         log: Where a full disk is told.
         write: `os.write`, or what a test puts in its place.
     """
@@ -56,6 +63,7 @@ class Journal:
         config: SpoolConfig,
         clock: Clock,
         metrics: SpoolMetrics,
+        room: Room,
         log: Any,
         write: Callable[[int, bytes], int] = os.write,
     ) -> None:
@@ -64,6 +72,7 @@ class Journal:
         self._config = config
         self._clock = clock
         self._metrics = metrics
+        self._room = room
         self._log = log
         self._write = write
         self._active: ActiveSegment | None = None
@@ -109,7 +118,10 @@ class Journal:
         Raises:
             GatewayError: OVERLOADED; there is no room to record the request, so it must not run.
         """
-        if self.pending_bytes > self._config.hard_limit_bytes or self._unwritten:
+        if self.pending_bytes > self._config.hard_limit_bytes:
+            self._room.lacks(_FULL, is_here=False)
+            raise self._refusal()
+        if self._unwritten:
             raise self._refusal()
         try:
             self._append(Kind.INTENT, log_id, entry)
@@ -179,7 +191,8 @@ class Journal:
         for segment in [segment for segment in self._sealed if segment.shipped]:
             try:
                 self._carry_over(segment)
-            except OSError:  # no room: younger files with nothing to carry over may make some
+            except OSError as error:  # no room: younger files with nothing to carry over may make some
+                self._failed(error)
                 continue
             segment.sync()  # closes the descriptor
             segment.path.unlink(missing_ok=True)
@@ -203,6 +216,19 @@ class Journal:
             if self._unwritten.pop(log_id, None) is not None:
                 self._open.pop(log_id, None)
 
+    def find_room(self) -> bool:
+        """Tell whether there is ample room: for what waits in memory, which is written, and then some."""
+        if self.unwritten() or self.pending_bytes > _AMPLE * self._config.hard_limit_bytes:
+            return False
+        try:
+            active = self._active or self._new_segment()
+            active.try_out(encode(Kind.DISCARD, "", bytes(_TRIAL_BYTES), salt=active.segment.salt))
+        except OSError as error:
+            self._failed(error)
+            return False
+        self._disk_failed = False
+        return True
+
     def close(self) -> None:
         """Close the files, and delete the active one when nothing in it matters any more."""
         if self._active is not None:
@@ -219,9 +245,7 @@ class Journal:
             active = self._active or self._new_segment()
             active.append(encode(kind, log_id, entry, salt=active.segment.salt))
         except OSError as error:
-            if not self._disk_failed:
-                self._disk_failed = True
-                self._log.error("spool cannot be written", error=error.strerror, bytes=self.pending_bytes)
+            self._failed(error)
             raise
         self._disk_failed = False
         if kind is Kind.INTENT:
@@ -234,6 +258,13 @@ class Journal:
                 active.segment.finals.append(entry)
         if active.segment.size >= self._config.segment_bytes:
             self._rotate()
+
+    def _failed(self, error: OSError) -> None:
+        self._metrics.failed_writes.inc()
+        self._room.lacks(f"The spool cannot be written: {error.strerror}.", is_here=True)
+        if not self._disk_failed:
+            self._disk_failed = True
+            self._log.error("spool cannot be written", error=error.strerror, bytes=self.pending_bytes)
 
     def _new_segment(self) -> ActiveSegment:
         number, self._next_number = self._next_number, self._next_number + 1

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from services.edge.spool.journal import Journal
+    from services.edge.spool.room import Room
 
 __all__ = ["SpoolMetrics"]
 
@@ -34,11 +35,15 @@ class SpoolMetrics:
         )
         self.corrupt = counter(names.METRIC_SPOOL_CORRUPT, "Damaged places found in spool files.")
         self.refused = counter(names.METRIC_SPOOL_REFUSED, "Requests refused because the spool was full.")
+        self.failed_writes = counter(
+            names.METRIC_SPOOL_FAILED_WRITES,
+            "Writes to spool files that failed, the tries for room included.",
+        )
         self.rejected = counter(names.METRIC_SPOOL_REJECTED, "Entries that the ledger does not accept.")
         self._registry = registry
 
-    def observe(self, journal: Journal) -> None:
-        """Show a journal's state, read when metrics are collected."""
+    def observe(self, journal: Journal, room: Room) -> None:
+        """Show the state of a journal and its room, read when metrics are collected."""
 
         def gauge(name: str, doc: str) -> Gauge:
             return Gauge(name, doc, registry=self._registry)
@@ -54,4 +59,7 @@ class SpoolMetrics:
         )
         gauge(names.METRIC_SPOOL_UNWRITTEN, "Entries held in memory because the disk is full.").set_function(
             lambda: journal.unwritten_count
+        )
+        gauge(names.METRIC_SPOOL_REFUSING, "1 while requests should go to another edge.").set_function(
+            lambda: room.lack is not None
         )

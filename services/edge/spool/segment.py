@@ -114,10 +114,20 @@ class ActiveSegment:
                 written += self._write(self._fd, data[written:])
         except OSError:
             if written:
-                with suppress(OSError):  # else a torn record stays, which readers pass over
-                    os.ftruncate(self._fd, self.segment.size)
+                self._take_back()
             raise
         self.segment.size += len(data)
+
+    def try_out(self, data: bytes) -> None:
+        """
+        Write a record and take it back. Whoever reads the file before that must be able to pass it over.
+
+        Raises:
+            OSError: The disk is full or broken.
+        """
+        self.append(data)
+        self.segment.size -= len(data)
+        self._take_back()
 
     def seal(self, *, sync: bool) -> Segment:
         """End the file. With `sync` its descriptor stays open for `Segment.sync`."""
@@ -126,3 +136,11 @@ class ActiveSegment:
         else:
             os.close(self._fd)
         return self.segment
+
+    def _take_back(self) -> None:
+        """Cut off what the file is longer than it should be."""
+        try:
+            os.ftruncate(self._fd, self.segment.size)
+        except OSError:  # a torn record stays, which readers pass over, and must not be cut out of later ones
+            with suppress(OSError):
+                self.segment.size = os.fstat(self._fd).st_size

@@ -13,6 +13,7 @@ from services.edge.spool.entry import interrupted
 from services.edge.spool.journal import Journal
 from services.edge.spool.metrics import SpoolMetrics
 from services.edge.spool.recovery import Leftovers, collect
+from services.edge.spool.room import Room
 from services.edge.spool.shipper import Shipper
 
 if TYPE_CHECKING:
@@ -44,10 +45,18 @@ class Spool:
     """
 
     def __init__(
-        self, *, journal: Journal, shipper: Shipper, lock_fd: int, log: Any, unsettled: tuple[bytes, ...]
+        self,
+        *,
+        journal: Journal,
+        room: Room,
+        shipper: Shipper,
+        lock_fd: int,
+        log: Any,
+        unsettled: tuple[bytes, ...],
     ) -> None:
         self.unsettled = unsettled
         self._journal = journal
+        self._room = room
         self._shipper = shipper
         self._lock_fd = lock_fd
         self._log = log
@@ -89,22 +98,26 @@ class Spool:
             await asyncio.to_thread(adopt, root, directory)
             leftovers = await asyncio.to_thread(collect, directory)
             metrics = SpoolMetrics(registry)
+            room = Room()
             journal = Journal(
                 directory,
                 first_number=leftovers.last_number + 1,
                 config=config,
                 clock=clock,
                 metrics=metrics,
+                room=room,
                 log=log,
                 write=write,
             )
-            metrics.observe(journal)
+            metrics.observe(journal, room)
             unsettled = _inherit(journal, leftovers, metrics, log)
         except BaseException:
             os.close(lock_fd)
             raise
         shipper = Shipper(journal, directory=directory, send=send, config=config, metrics=metrics, log=log)
-        spool = cls(journal=journal, shipper=shipper, lock_fd=lock_fd, log=log, unsettled=unsettled)
+        spool = cls(
+            journal=journal, room=room, shipper=shipper, lock_fd=lock_fd, log=log, unsettled=unsettled
+        )
         spool._start()
         return spool
 
@@ -112,6 +125,20 @@ class Spool:
     def pending_bytes(self) -> int:
         """Bytes on disk."""
         return self._journal.pending_bytes
+
+    @property
+    def refusal(self) -> str | None:
+        """
+        Why requests should go to another edge, in a sentence; None: they may come here.
+
+        Slower to change than what `begin` does: see `services.edge.spool.room`.
+        """
+        return self._room.lack
+
+    @property
+    def disk_failure(self) -> str | None:
+        """The same, when this edge's disk is to blame, and not the ledger for what it does not take."""
+        return self._room.lack if self._room.is_here else None
 
     @property
     def open_count(self) -> int:
@@ -183,7 +210,12 @@ class Spool:
             os.close(self._lock_fd)
 
     def _start(self) -> None:
-        self._task = asyncio.create_task(self._shipper.run(), name="spool shipper")
+        self._task = asyncio.create_task(self._run(), name="spool")
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._shipper.run(), name="spool shipper")
+            group.create_task(self._room.run(self._journal.find_room), name="spool room")
         if self._journal.has_work:
             self._shipper.wake()
 
