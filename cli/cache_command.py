@@ -22,21 +22,21 @@ def cache() -> None:
 @app.command()
 def purge(
     gateway: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="Id of the gateway. Left out: all gateways of the account.",
             autocompletion=complete_gateway,
             metavar="[GATEWAY]",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     *,
     provider: Annotated[
-        str, typer.Option("--provider", help="Only what this one answered, such as `openai`.")
-    ] = "",
+        str | None, typer.Option("--provider", help="Only what this one answered, such as `openai`.")
+    ] = None,
     key: Annotated[
-        str, typer.Option("--key", help="Only the answers under this key (`cf-aig-cache-key`).")
-    ] = "",
+        str | None, typer.Option("--key", help="Only the answers under this key (`cf-aig-cache-key`).")
+    ] = None,
     account: Account = "",
     url: Url = "",
     yes: Yes = False,
@@ -46,6 +46,9 @@ def purge(
 
     It is done at once, however many they are; the room that they take is free when their time is over.
     """
+    if "" in (gateway, provider, key):
+        # A shell's variable that is not set, most likely: everything is not what was meant.
+        fail("Give a name, or leave it out: an empty one does not stand for all.", status=2)
     if key and not gateway:
         fail("A key is one of a gateway: name the gateway as well.", status=2)
     if key and provider:

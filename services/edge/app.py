@@ -105,7 +105,7 @@ async def build(runtime: Runtime) -> AsyncIterator[Service]:
             pipeline,
             _handlers(runtime, config, access, models, operations),
             Sockets(access, pipeline, config, runtime.log("websocket")),
-            realtime=Realtime(pipeline, providers, reservations, health, config),
+            realtime=Realtime(pipeline, providers, reservations, health, config, log=runtime.log("realtime")),
             room=room,
         )
         inference = InferenceServicer(

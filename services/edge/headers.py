@@ -37,6 +37,8 @@ REQUEST_TIMEOUT = "cf-aig-request-timeout"
 RETRY_DELAY = "cf-aig-retry-delay"
 SKIP_CACHE = "cf-aig-skip-cache"
 STRICT = "cf-aig-strict"
+# Not ours alone: providers get it as well.
+IDEMPOTENCY_KEY = "idempotency-key"
 
 # Answer.
 BUDGET_LIMIT = "cf-aig-budget-limit"
@@ -130,6 +132,8 @@ class RequestHeaders:
         client_address: Where the request comes from, empty when that is not known. What `read` finds is what
             the header says, and the server that read it decides whether to believe it.
         content_type: Content type of the body.
+        whole_key: `Idempotency-Key` of the universal request of which these are one step's, where that has
+            none of its own. It is never forwarded.
     """
 
     forwarded: list[tuple[str, bytes]] = field(default_factory=list, repr=False)
@@ -140,6 +144,7 @@ class RequestHeaders:
     user_agent: str = ""
     client_address: str = ""
     content_type: str = ""
+    whole_key: bytes | None = field(default=None, repr=False)
 
 
 def read(raw: Iterable[tuple[bytes, bytes]], beside: Options | None = None) -> RequestHeaders:
@@ -302,6 +307,8 @@ _MOST_COST_USD = {
 
 def _read_custom_cost(options: Options, value: str) -> None:
     prices = _json_object(value)
+    if not prices:
+        raise ValueError(f"must have one of {', '.join(_MOST_COST_USD)}")
     for name, price in prices.items():
         most = _MOST_COST_USD.get(name)
         if most is None:

@@ -328,7 +328,7 @@ class HttpServer:
     ) -> web.StreamResponse:
         if held is not None:
             exchange.keep(held)
-        sink = HttpSink(request, exchange.dialect if dialect is None else dialect)
+        sink = HttpSink(request, exchange.dialect if dialect is None else dialect, self._log)
         await self._pipeline.run(exchange, sink)
         assert sink.response is not None
         return sink.response

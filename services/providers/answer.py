@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp.connector import Connection
 
-__all__ = ["BrokenAnswerError", "Received", "Trouble", "UpstreamAnswer"]
+__all__ = ["REASONS", "BrokenAnswerError", "Received", "Trouble", "UpstreamAnswer"]
 
 Trouble = Literal["cut", "first_byte", "idle", "total", "malformed", "too_long"]
 
@@ -35,7 +35,7 @@ _CLASSES: dict[Trouble, FailureClass] = {
     "malformed": FailureClass.MALFORMED,
     "too_long": FailureClass.MALFORMED,
 }
-_REASONS = {
+REASONS = {
     FailureClass.CUT: Reason.UPSTREAM_CUT,
     FailureClass.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
     FailureClass.MALFORMED: Reason.UPSTREAM_MALFORMED,
@@ -68,7 +68,7 @@ class BrokenAnswerError(Exception):
         self.trouble = trouble
         self.message = _SAY[trouble]
         self.failure_class = _CLASSES[trouble]
-        self.reason = _REASONS[self.failure_class]
+        self.reason = REASONS[self.failure_class]
         super().__init__(self.message)
 
 

@@ -175,12 +175,15 @@ def head(
     return response
 
 
-def chunk(data: bytes, used: UsageCounts | None = None) -> pb.InvokeResponse:
+def chunk(data: bytes, used: UsageCounts | None = None, output_tokens: int = 0) -> pb.InvokeResponse:
     """Write more of an answer."""
     response = pb.InvokeResponse()
-    response.chunk.data = data
+    more = response.chunk
+    more.data = data
     if used is not None:
-        response.chunk.usage.CopyFrom(usage(used))
+        more.usage.CopyFrom(usage(used))
+    if output_tokens:
+        more.output_tokens = output_tokens
     return response
 
 

@@ -9,14 +9,14 @@ generator only.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from kit.errors import GatewayError, Reason
 from services.providers import convert
-from services.providers.answer import BrokenAnswerError
+from services.providers.answer import REASONS, BrokenAnswerError
 from services.providers.dialects.usage import UsageCounts, estimate
 from services.providers.headers import AnswerHeaders, quota_headers, response_headers
+from services.providers.outcome import Outcome
 from services.providers.stream_kinds import EVENT_STREAM, JSON, WATCHED, marks_of
 
 if TYPE_CHECKING:
@@ -24,60 +24,19 @@ if TYPE_CHECKING:
     from services.providers.answer import UpstreamAnswer
     from services.providers.call import Exchange
     from services.providers.dialects.failures import FailureClass
+    from services.providers.outcome import Relay
 
-__all__ = ["ErrorRelay", "Outcome", "RawRelay", "Relay", "StreamRelay", "WholeRelay", "relay_for"]
+__all__ = ["ErrorRelay", "RawRelay", "StreamRelay", "WholeRelay", "relay_for"]
 
 _BYTES: Final = "application/octet-stream"
+# What makes 304 an answer.
+_CONDITIONS: Final = frozenset({"if-none-match", "if-modified-since"})
 # Content events between two estimates of what a running stream has used.
 _ESTIMATE_EVERY: Final = 16
 # A body that is passed on is kept up to here to be metered; answers with usage are far shorter.
 _METERED_BYTES: Final = 8 << 20
 # Body bytes in one message; gRPC's own limit is far above.
 _PART_BYTES: Final = 1 << 20
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """How an attempt went, as far as it has. `key` says which key paid, as `Payment.key` does."""
-
-    key: str = ""
-    status: int = 0
-    usage: UsageCounts | None = None
-    finish_reason: str = ""
-    served_model: str = ""
-    failure_class: FailureClass | None = None
-    first_byte_s: float = 0.0
-
-
-class Relay(Protocol):
-    """Gives the parts of an answer, in order."""
-
-    outcome: Outcome
-
-    @property
-    def read_ahead(self) -> bool:
-        """True when `next` has something to return without waiting."""
-
-    @property
-    def over(self) -> bool:
-        """True when nothing but the tail is left."""
-
-    async def head(self) -> pb.InvokeResponse:
-        """
-        Return how the answer begins.
-
-        Raises:
-            GatewayError: there is no answer after all.
-        """
-
-    async def next(self) -> pb.InvokeResponse | None:
-        """Return more of the answer; None at its end."""
-
-    def tail(self) -> pb.InvokeResponse:
-        """Return how the answer ended."""
-
-    async def trailing(self) -> pb.InvokeResponse | None:
-        """Return what follows the end of the dialect, where that is passed on; None when nothing does."""
 
 
 def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provider: str) -> Relay:
@@ -90,6 +49,9 @@ def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provi
     status, verbatim = answer.status, exchange.reading.verbatim
     if status >= 400:
         return ErrorRelay(exchange, answer, provider)
+    if status >= 300 and not (verbatim and status == 304 and _is_conditional(exchange)):
+        # Whoever followed a redirect would take credentials of ours to an address that nobody here chose.
+        raise _no_such_status(status, provider)
     if verbatim:
         watched = answer.content_type in WATCHED and not answer.coding
         return StreamRelay(exchange, answer, provider) if watched else RawRelay(exchange, answer, provider)
@@ -98,9 +60,8 @@ def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provi
             f"The provider's answer has the content coding {answer.coding[:20]!r}, which was not asked for."
         )
         raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
-    if status >= 300 or status == 204:
-        text = f"The provider answered with status {status}, which its API does not have."
-        raise GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
+    if status == 204:
+        raise _no_such_status(status, provider)
     any_format = exchange.reading.any_format
     if any_format and answer.content_type not in {JSON, EVENT_STREAM}:
         return RawRelay(exchange, answer, provider)
@@ -108,6 +69,15 @@ def relay_for(exchange: Exchange, answer: UpstreamAnswer, *, stream: bool, provi
     if (stream or any_format) and answer.content_type != JSON:
         return StreamRelay(exchange, answer, provider)
     return WholeRelay(exchange, answer, provider, stream=stream and not any_format)
+
+
+def _is_conditional(exchange: Exchange) -> bool:
+    return any(name in _CONDITIONS for name, _ in exchange.headers)
+
+
+def _no_such_status(status: int, provider: str) -> GatewayError:
+    text = f"The provider answered with status {status}, which its API does not have."
+    return GatewayError(Reason.UPSTREAM_MALFORMED, text, provider=provider)
 
 
 class _Relay:
@@ -291,6 +261,8 @@ class RawRelay(_Relay):
         read = self._reading.whole(b"".join(self._kept))
         self.outcome.usage, self.outcome.finish_reason = read.usage, read.finish_reason
         self.outcome.served_model = read.served_model
+        if (failure := read.failure) is not None:
+            self._failed = self._fail(failure.failure_class, failure.message, reported=True)
 
 
 class StreamRelay(_Relay):
@@ -303,8 +275,10 @@ class StreamRelay(_Relay):
         self._mark, self._once = marks_of(kind)
         self._at_end = False
         self._events = 0
-        self._estimate_at = 1 if exchange.operation else 0
+        self._estimates = bool(exchange.operation)
+        self._estimate_at = 0
         self._reported: UsageCounts | None = None
+        self._is_final = False
 
     async def head(self) -> pb.InvokeResponse:
         """Read up to the first words: until then the answer can still turn out to be an error."""
@@ -326,6 +300,10 @@ class StreamRelay(_Relay):
             )
         self._ended = not self._reading.verbatim
         if self._reading.verbatim:
+            if not failure.reported:
+                # Nothing in these bytes says that there is no answer.
+                reason = REASONS.get(failure.failure_class, Reason.UPSTREAM_MALFORMED)
+                raise GatewayError(reason, failure.message, provider=self._provider)
             failed = self._fail(failure.failure_class, failure.message, reported=True)
             return convert.head(answer.status, headers, failed=failed)
         self._pending = failure.body
@@ -342,13 +320,16 @@ class StreamRelay(_Relay):
             if self._ended:
                 return None
             data = await self._read()
-        return convert.chunk(data, self._used(data))
+        used, output_tokens = self._used(data)
+        return convert.chunk(data, used, output_tokens)
 
     def tail(self) -> pb.InvokeResponse:
         """Return how the stream ended."""
         machine, outcome = self._machine, self.outcome
         outcome.usage, outcome.finish_reason = machine.usage, machine.finish_reason
         outcome.served_model = machine.served_model
+        if self._events and outcome.usage is None:
+            outcome.usage = self._estimate(None, self._events)
         failure = machine.failure
         if failure is not None and failure.started:
             self._failed = self._fail(failure.failure_class, failure.message, reported=failure.reported)
@@ -383,17 +364,29 @@ class StreamRelay(_Relay):
         self._ended = True
         return self._machine.finish()
 
-    def _used(self, data: bytes) -> UsageCounts | None:
-        """Return what is used so far, when that is worth telling: a cancelled stream has no tail."""
-        counted = self._machine.usage
+    def _used(self, data: bytes) -> tuple[UsageCounts | None, int]:
+        """
+        Return what is used so far, when that is worth telling, and the output that came, as it is estimated.
+
+        A cancelled stream has no tail: what was told by then is all that is known of it. An estimate costs
+        more than a number, so most chunks have the number alone.
+        """
+        machine, report = self._machine, None
+        counted = machine.usage
         if counted is not None and counted is not self._reported:
-            self._reported = self.outcome.usage = counted
-            return counted
-        # Once the model has stopped, the provider's own count is there or about to come.
-        if not self._estimate_at or self._machine.finish_reason:
-            return None
-        self._events += data.count(self._once)
-        if self._events < self._estimate_at:
-            return None
-        self._estimate_at = self._events + _ESTIMATE_EVERY
-        return estimate(counted, request_bytes=len(self._exchange.body), content_events=self._events)
+            self._reported = self.outcome.usage = report = counted
+            # What comes with the reason to stop, or after it, is the provider's last word.
+            self._is_final = bool(machine.finish_reason)
+        if self._is_final or not self._estimates:
+            return report, 0
+        came = machine.content_events
+        if came is None:
+            self._events += data.count(self._once)
+            came = self._events
+        if came >= self._estimate_at if report is None else report.output_tokens is None:
+            self._estimate_at = came + _ESTIMATE_EVERY
+            report = self._estimate(counted, came)
+        return report, came
+
+    def _estimate(self, counted: UsageCounts | None, came: int) -> UsageCounts:
+        return estimate(counted, request_bytes=len(self._exchange.body), content_events=came)

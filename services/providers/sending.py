@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from services.providers.answer import UpstreamAnswer
     from services.providers.call import Call, Exchange
     from services.providers.key_pool import Refusal
+    from services.providers.outcome import Relay
     from services.providers.payer import Payer, Payment
-    from services.providers.relay import Relay
     from services.providers.telemetry import Attempt, AttemptTelemetry
     from services.providers.upload import UploadedBody
     from services.providers.upstream import Timeouts, Upstream

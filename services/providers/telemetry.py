@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kit.telemetry.tracing import Tracing
     from services.providers.adapters.adapter import Adapter
     from services.providers.call import Call
-    from services.providers.relay import Outcome
+    from services.providers.outcome import Outcome
 
 __all__ = ["Attempt", "AttemptTelemetry"]
 

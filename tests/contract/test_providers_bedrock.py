@@ -86,8 +86,8 @@ async def test_a_native_stream_is_relayed_exactly(piece: int) -> None:
 
 
 async def test_a_native_stream_is_not_held_back() -> None:
-    """The first frame is passed on while the provider is still writing the next."""
-    first = len(aws.message_start())
+    """The first content is passed on while the provider is still writing the next."""
+    first = SAID.index(b"lo ")
     async with bedrock(SAID, piece=first) as (stand_in, url), provider_harness(url) as providers:
         stand_in.held.clear()
         request = native_request("aws-bedrock", STREAM, body=b"{}")
@@ -95,6 +95,7 @@ async def test_a_native_stream_is_not_held_back() -> None:
         async with asyncio.timeout(5):
             message = await anext(responses)
         got = message.chunk.data
+        assert SAID[:first] == got
         stand_in.held.set()
         async for message in responses:
             got += message.chunk.data

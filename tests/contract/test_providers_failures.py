@@ -14,6 +14,7 @@ from tests.fakes.provider_calls import (
     ProviderHarness,
     chat_request,
     failure_class,
+    native_request,
     provider_harness,
     text_of,
     timeouts_message,
@@ -166,6 +167,32 @@ async def test_keep_alives_are_no_content(one_of_each: str, upstream: FakeUpstre
 
     assert "first_byte" == error.metadata["timer"]
     assert took_s < 0.9
+
+
+@pytest.mark.parametrize(
+    ("one_of_each", "path"),
+    [("openai", "v1/chat/completions"), ("anthropic", "v1/messages")],
+)
+async def test_native_streams_are_waited_for_likewise(
+    one_of_each: str, path: str, providers: ProviderHarness
+) -> None:
+    """On native paths, too, what opens a stream is no content."""
+    body = {"model": "m", "messages": [], "stream": True}
+    error = await providers.failing(
+        native_request(
+            one_of_each, path, body=body, steer="stall=0", timeouts=timeouts_message(first_byte=0.2)
+        )
+    )
+
+    assert (Reason.UPSTREAM_TIMEOUT, "first_byte") == (error.reason, error.metadata["timer"])
+
+
+async def test_a_native_stream_without_content_is_cut(providers: ProviderHarness) -> None:
+    """What ends before its first content can be tried again, and is no answer."""
+    body = {"model": "m", "messages": [], "stream": True}
+    error = await providers.failing(native_request("openai", "v1/chat/completions", body=body, steer="end=0"))
+
+    assert Reason.UPSTREAM_CUT is error.reason
 
 
 async def test_time_outs_of_the_request(one_of_each: str, providers: ProviderHarness) -> None:

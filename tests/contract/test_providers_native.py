@@ -144,13 +144,23 @@ async def test_native_first_event_is_an_error(slug: str, side: Side, providers: 
 async def test_native_redirect_is_not_followed(
     any_slug: str, upstream: FakeUpstream, providers: ProviderHarness
 ) -> None:
-    """A redirect is the client's to follow."""
+    """A redirect is no answer: neither we nor the client take credentials to where it leads."""
     upstream.defaults["redirect"] = "http://127.0.0.1:1/elsewhere"
 
-    invoked = await providers.invoke(native_request(any_slug, SIDES[any_slug].native_path))
+    error = await providers.failing(native_request(any_slug, SIDES[any_slug].native_path))
 
-    assert 307 == invoked.started.status
-    assert ["http://127.0.0.1:1/elsewhere"] == invoked.header("location")
+    assert Reason.UPSTREAM_MALFORMED is error.reason
+    assert 1 == len(upstream.journal)
+
+
+async def test_native_answer_that_is_garbled(slug: str, side: Side, providers: ProviderHarness) -> None:
+    """A body that is no JSON, although it says so, is handed on as it is, and its tail says what it is."""
+    invoked = await providers.invoke(native_request(slug, side.native_chat, body=CHAT, steer="malformed=1"))
+
+    assert 200 == invoked.started.status
+    assert invoked.body
+    assert "MALFORMED" == failure_class(invoked.ended.failure)
+    assert invoked.ended.failure.reported
 
 
 async def test_native_head_request(any_slug: str, providers: ProviderHarness) -> None:

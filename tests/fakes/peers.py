@@ -68,6 +68,9 @@ def tail(**fields: Any) -> Part:
     return Part(tail=provider_service_pb2.Tail(**fields))
 
 
+_REQUESTS = router_service_pb2.LIMIT_UNIT_REQUESTS
+
+
 def _lifetime() -> lifetime_pb2.Lifetime:
     lifetime = lifetime_pb2.Lifetime(generation=1, scope="local")
     lifetime.reuse_for.seconds = 60
@@ -112,6 +115,7 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
         settings: Settings of the gateway.
         further: Answers to plans that are gone on with, in order; until they are used up, there is a
             continuation.
+        refused: What is answered to every plan instead.
         decision: How a route came to the steps; None for no route.
         counted: What limits in that route counted.
         failures: What those were asked with.
@@ -131,6 +135,7 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
             "authentication": True, "collect_logs": True, "collect_payloads": True,
         }  # fmt: skip
         self.further: list[router_service_pb2.PlanResponse | GatewayError] = []
+        self.refused: GatewayError | None = None
         self.decision: decision_pb2.Decision | None = None
         self.counted = b""
         self.failures: list[router_service_pb2.StepFailure] = []
@@ -148,7 +153,9 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
         await self.reserving.wait()
         if self.refusals and (refusal := self.refusals.pop(0)) is not None:
             raise refusal
-        return router_service_pb2.ReserveResponse(limits=self.limits, reserved=True)
+        # Limits of requests count one once, with whichever step is let pass first.
+        told = [each for each in self.limits if not (request.counted and each.unit == _REQUESTS)]
+        return router_service_pb2.ReserveResponse(limits=told, reserved=True)
 
     async def Settle(self, request: Any, context: Any) -> router_service_pb2.SettleResponse:
         async with self.settling:
@@ -164,6 +171,8 @@ class FakeRouter(router_service_pb2_grpc.RouterServiceServicer):
 
     async def Plan(self, request: Any, context: Any) -> router_service_pb2.PlanResponse:
         self.asked += 1
+        if self.refused is not None:
+            raise self.refused
         if request.continuation:
             self.failures.append(request.failure)
             found = self.further.pop(0)

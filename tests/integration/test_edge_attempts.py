@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from headrace.common.v1 import decision_pb2
+from headrace.common.v1 import decision_pb2, http_pb2
+from headrace.ledger.v1 import log_entry_pb2
 from headrace.provider.v1 import provider_service_pb2 as pb
 from headrace.router.v1 import gateway_pb2, router_service_pb2
 from kit.errors import GatewayError, Reason
@@ -88,6 +89,51 @@ async def test_the_last_word_of_the_provider_is_the_answer(peers: Peers) -> None
 
     assert (503, {"error": {"message": "from the provider"}}) == (status, body)
     assert ("SERVER", 503, 3) == (entry.error_reason, entry.status, len(entry.attempts))
+
+
+GARBLED = b'{"choices": [broken'
+
+
+def _garbled() -> list[Any]:
+    told = failure(pb.FAILURE_CLASS_MALFORMED, upstream_status=200, reported=True)
+    return [head(), chunk(GARBLED), tail(failure=told)]
+
+
+async def test_an_answer_that_is_garbled_gives_way(peers: Peers) -> None:
+    """Of a native answer it is known at its end what it is; nothing of it was sent by then."""
+    peers.router.steps = [_step("openai"), _step("groq")]
+    peers.provider.earlier = [_garbled()]
+    status, _, headers = await post(peers)
+    entry = await peers.entry()
+
+    assert (200, "1", "groq") == (status, headers["cf-aig-step"], headers["cf-aig-provider"])
+    assert ["MALFORMED", ""] == [attempt.error_reason for attempt in entry.attempts]
+
+
+async def test_a_garbled_answer_is_handed_on_when_nothing_helps(peers: Peers) -> None:
+    """It is as the provider sent it; the log tells that it is none, and the cache does not keep it."""
+    peers.provider.script = _garbled()
+
+    async def ask() -> tuple[int, bytes, str]:
+        async with peers.client.post(CHAT, json=BODY, headers={**AUTH, "cf-aig-cache-ttl": "60"}) as answer:
+            return answer.status, await answer.read(), answer.headers["cf-aig-cache-status"]
+
+    assert (200, GARBLED, "MISS") == await ask()
+    entry = await peers.entry()
+    assert (200, GARBLED, "MISS") == await ask()
+    assert (log_entry_pb2.OUTCOME_ERROR, "MALFORMED") == (entry.outcome, entry.error_reason)
+
+
+async def test_an_error_that_breaks_off_is_no_answer(peers: Peers) -> None:
+    """What the client gets in its place is ours."""
+    cut = failure(pb.FAILURE_CLASS_CUT, upstream_status=200)
+    peers.provider.script = [
+        head(failure=failure(pb.FAILURE_CLASS_SERVER, upstream_status=200)),
+        chunk(b"data: {"),
+        tail(failure=cut),
+    ]
+
+    assert 502 == (await post(peers))[0]
 
 
 async def test_a_provider_that_asks_for_long_is_not_waited_for(peers: Peers) -> None:
@@ -213,6 +259,36 @@ class TestLimits:
         assert ("1.000000000", "0.250000000") == (
             headers["cf-aig-budget-limit"],
             headers["cf-aig-budget-remaining"],
+        )
+
+    async def test_what_is_left_is_told_after_a_fallback(self, peers: Peers) -> None:
+        """What counted the request with its first step does not count it again, and is told all the same."""
+        peers.router.limited = True
+        state = router_service_pb2.LimitState(
+            unit=router_service_pb2.LIMIT_UNIT_REQUESTS, limit=10, remaining=9, reset=Duration(seconds=30)
+        )
+        peers.router.steps = [_step("openai"), _step("groq")]
+        peers.router.limits = [state]
+        theirs = http_pb2.Header(name="x-ratelimit-remaining-requests", value=b"4711")
+        opening = head()
+        opening.head.headers.append(theirs)
+        peers.provider.script = [opening, chunk(ANSWER), tail()]
+        peers.provider.earlier = [UNREACHABLE]
+        _, _, headers = await post(peers)
+
+        assert ["9"] == headers.getall("x-ratelimit-remaining-requests")
+
+    async def test_a_route_that_refuses_tells_its_limit(self, peers: Peers) -> None:
+        """Nothing is planned then: there is no entry, but the client learns as much as of other limits."""
+        known = {"rule": "r", "limit": "5", "remaining": "0", "reset_s": "7.000", "unit": "requests"}
+        peers.router.refused = GatewayError(Reason.RATE_LIMITED, "Rate limited", retry_after_s=7.0, **known)
+        status, _, headers = await post(peers)
+
+        assert (429, "7", "5", "0") == (
+            status,
+            headers["retry-after"],
+            headers["x-ratelimit-limit-requests"],
+            headers["x-ratelimit-remaining-requests"],
         )
 
     async def test_nothing_left(self, peers: Peers) -> None:

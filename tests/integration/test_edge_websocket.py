@@ -14,9 +14,12 @@ import pytest
 
 from headrace.common.v1 import http_pb2
 from headrace.ledger.v1 import log_entry_pb2
+from headrace.router.v1 import gateway_pb2
 from kit.errors import GatewayError, Reason
 from tests.fakes.edge_calls import ANSWER
 from tests.fakes.peers import TOKEN, Peers, chunk, edge_between, head, tail
+from tests.fakes.provider_calls import provider_harness
+from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -420,3 +423,39 @@ async def test_a_stop_that_does_not_wait(peers: Peers) -> None:
 
     assert ("universal.error", 503) == (told["type"], told["metadata"]["status"])
     assert (aiohttp.WSMsgType.CLOSE, 1001) == (last.type, last.data)
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "google-ai-studio", "compat"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"on_disconnect": gateway_pb2.DISCONNECT_POLICY_DRAIN}, {"stream_failover": True}],
+)
+async def test_a_providers_error_event(tmp_path: Path, provider: str, settings: dict[str, Any]) -> None:
+    """It ends a stream in an error, never as if it were whole, whoever makes the call."""
+    endpoint = {
+        "anthropic": "v1/messages", "google-ai-studio": "v1beta/models/m:streamGenerateContent?alt=sse",
+    }.get(provider, "chat/completions")  # fmt: skip
+    query: dict[str, Any] = {
+        "model": "openai/m" if provider == "compat" else "m", "max_tokens": 9, "stream": True,
+        "messages": [{"role": "user", "content": "Hello?"}],
+    }  # fmt: skip
+    if provider == "google-ai-studio":
+        query = {"contents": [{"role": "user", "parts": [{"text": "Hello?"}]}]}
+    asked = {
+        "provider": provider, "endpoint": endpoint, "query": query,
+        "headers": {"x-fake": "words=5; error-after=2"},
+    }  # fmt: skip
+    async with (
+        FakeUpstream() as upstream,
+        provider_harness(upstream.url, operator_key="sk-operator-0123456789") as providers,
+        edge_between(tmp_path, provider=providers.servicer) as peers,
+        peers.client.ws_connect(URL, headers=AUTH) as socket,
+    ):
+        peers.router.settings |= settings
+        await create(socket, asked)
+        messages = await receive_to_end(socket)
+        entry = await peers.entry()
+
+    assert "error" in messages[-2]["response"]
+    assert ("universal.error", 502) == (messages[-1]["type"], messages[-1]["metadata"]["status"])
+    assert log_entry_pb2.OUTCOME_TRUNCATED == entry.outcome

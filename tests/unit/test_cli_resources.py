@@ -418,7 +418,16 @@ class TestCache:
         assert ("DELETE", query) == (management.requests[-1][0], management.queries[-1])
         assert [] == management.kept(path)
 
-    @pytest.mark.parametrize("arguments", [("--key", "k"), ("prod", "--key", "k", "--provider", "openai")])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--key", "k"),
+            ("prod", "--key", "k", "--provider", "openai"),
+            ("prod", "--provider", "", "--yes"),
+            ("prod", "--key", "", "--yes"),
+            ("", "--yes"),
+        ],
+    )
     def test_a_purge_that_makes_no_sense(
         self, management: FakeManagement, arguments: tuple[str, ...]
     ) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import GatewayError, Reason
-from services.providers.dialects.answer import Answer
 from services.providers.dialects.cohere.native import read_native_answer
 from services.providers.dialects.cohere.side import TARGET
 from services.providers.dialects.failures import FailureClass, classify, error_message
 from services.providers.dialects.neutral.translate import translate_request
 from services.providers.dialects.openai_chat.side import CLIENT
 from services.providers.dialects.usage import UsageCounts
+
+if TYPE_CHECKING:
+    from services.providers.dialects.answer import Answer
 
 REQUEST = orjson.dumps({"messages": [{"role": "user", "content": "Hi"}]})
 TEXT = {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]}
@@ -231,8 +233,12 @@ def test_native_answers(document: Any, expected: UsageCounts | None, finish: str
 
 
 def test_native_bytes_that_are_not_json() -> None:
-    """A native answer that is no JSON stays as it is."""
-    assert Answer(body=b"\x00") == read_native_answer(b"\x00")
+    """A native answer that is no JSON, although it says so, stays as it is, and is a failure."""
+    found = read_native_answer(b"\x00")
+
+    assert b"\x00" == found.body
+    assert found.failure is not None
+    assert FailureClass.MALFORMED is found.failure.failure_class
 
 
 NAMES = st.sampled_from(

@@ -246,7 +246,7 @@ def test_verbatim_alters_nothing() -> None:
 
     assert data == drive(stream, data, 11)
     assert stream.failure is not None
-    assert (FailureClass.CUT, False) == (stream.failure.failure_class, stream.failure.reported)
+    assert (FailureClass.MALFORMED, False) == (stream.failure.failure_class, stream.failure.reported)
     assert stream.usage is not None
     assert (9, 2) == (stream.usage.input_tokens, stream.usage.output_tokens)
 

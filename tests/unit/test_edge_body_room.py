@@ -7,10 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from kit.config import ConfigError, load
 from kit.errors import Reason
 from services.edge.body_room import SMALL_BYTES, BodyRoom, NoRoomError
-from services.edge.config import EdgeConfig
 
 MIB = 1 << 20
 
@@ -131,9 +129,3 @@ def test_the_count_is_what_is_held() -> None:
 
     assert 0 == counted.room.held_bytes
     assert counted.refused
-
-
-def test_a_room_that_is_too_small_for_one_body() -> None:
-    """It would refuse that body for ever, so the process does not start."""
-    with pytest.raises(ConfigError, match="HEADRACE_EDGE_BODIES_BYTES must be at least"):
-        load(EdgeConfig, {"HEADRACE_EDGE_BODIES_BYTES": "31MiB"})

@@ -47,6 +47,7 @@ def test_a_good_token_wins_over_a_malformed_one() -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        "{}",
         '{"per_token_in":1.01}',
         '{"per_token_out":1e300}',
         '{"per_cache_read_token":123456789012345678901234567890}',

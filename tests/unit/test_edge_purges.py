@@ -182,13 +182,24 @@ async def test_an_accounts_answers_are_forgotten(services: FakeServices) -> None
     assert [("acme", "", "", None), ("acme", "", "anthropic", None)] == told(services)
 
 
-@pytest.mark.parametrize("query", [{"providr": "openai"}, {"key": "mine"}, {"provider": "x" * 65}])
+@pytest.mark.parametrize(
+    "query", [{"providr": "openai"}, {"key": "mine"}, {"provider": "x" * 65}, {"provider": ""}]
+)
 async def test_a_purge_of_nothing_that_is_known_is_refused(
     services: FakeServices, query: dict[str, str]
 ) -> None:
-    """A misspelt parameter does not forget everything; a key is one of a gateway."""
+    """A misspelt or an empty parameter does not forget everything; a key is one of a gateway."""
     with pytest.raises(ValidationError):
         await do(services, "DELETE", "cache", query=query)
+
+    assert ([], []) == (services.purged, services.recorded)
+
+
+@pytest.mark.parametrize("name", ["provider", "key"])
+async def test_a_purge_of_an_empty_name_is_refused(services: FakeServices, name: str) -> None:
+    """It is mostly a variable that was not set, and everything of the gateway is not what was meant."""
+    with pytest.raises(ValidationError):
+        await do(services, "DELETE", f"{ONE}/cache", gateway_id="main", query={name: ""})
 
     assert ([], []) == (services.purged, services.recorded)
 

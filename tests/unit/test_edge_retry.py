@@ -114,6 +114,13 @@ def test_pauses_grow_as_they_should(backoff: Any, expected: list[float]) -> None
     assert expected == found
 
 
+def test_a_provider_that_asks_for_no_pause_asks_for_nothing() -> None:
+    """`Retry-After: 0`, or a date that is over, leaves the pause that was configured."""
+    rule = RetryRule(max_attempts=2, delay_s=0.8)
+
+    assert 0.8 == pause_s(rule, 1, retry_after_s=0.0, longest_s=30, draw=MIDDLE)
+
+
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 100), st.integers(1, 5))
 def test_a_provider_is_never_asked_earlier_than_it_said(draw: float, asked_s: float, tries: int) -> None:
     """Whatever the rule: at least as long as asked, a little more, or not at all."""

@@ -1,9 +1,13 @@
-"""A native stream of documents in lines, as the relay passes it on."""
+"""How native answers are relayed: a stream of documents in lines, and statuses that are none."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+
+from kit.errors import GatewayError
 from kit.secret import Secret
 from services.providers.app import make_adapter
 from services.providers.call import Call, ClientDialect, NativeTarget
@@ -59,7 +63,7 @@ async def test_lines_are_passed_on_as_they_come() -> None:
 
     assert isinstance(relay, StreamRelay)
     head = await relay.head()
-    assert 2 == len(answer.left)
+    assert 1 == len(answer.left)
     assert 200 == head.head.status
     passed = []
     while (message := await relay.next()) is not None:
@@ -72,3 +76,38 @@ async def test_lines_are_passed_on_as_they_come() -> None:
         relay.outcome.usage.output_tokens,
         relay.outcome.finish_reason,
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "taken"),
+    [
+        (304, "if-none-match", True),
+        (304, "if-modified-since", True),
+        (304, "accept", False),
+        (300, "if-none-match", False),
+        (302, "accept", False),
+        (307, "if-none-match", False),
+        (204, "accept", True),
+    ],
+)
+async def test_statuses_that_are_an_answer(status: int, name: str, taken: bool) -> None:  # noqa: FBT001 - a table
+    """A redirect of a native call is none; nothing new is one for who asked whether there is."""
+    adapter = make_adapter(
+        PROVIDERS["openai"], ProviderSettings(slug="openai", api_key=Secret("k")), ProvidersConfig()
+    )
+    target = NativeTarget(method="GET", path="v1/files", query="")
+    exchange = await adapter.exchange(
+        Call(
+            model="",
+            dialect=ClientDialect.NATIVE,
+            body=b"",
+            stream=False,
+            headers=((name, b"x"),),
+            native=target,
+        )
+    )
+    answer = LinesAnswer()
+    answer.status = status
+    refusal: Any = nullcontext() if taken else pytest.raises(GatewayError, match=f"status {status}")
+    with refusal:
+        relay_for(exchange, cast("UpstreamAnswer", answer), stream=False, provider="openai")

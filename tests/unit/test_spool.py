@@ -129,6 +129,19 @@ async def test_what_dies_is_settled_in_the_next_life(tmp_path: Path) -> None:
     }
 
 
+async def test_what_died_arrives_by_itself_in_the_next_life(tmp_path: Path) -> None:
+    """It waits neither for a request nor for the end of that life."""
+    sink = LedgerSink()
+    spool = await open_spool(tmp_path, sink)
+    spool.begin("dead", intent("dead"))
+    kill(spool)
+    again = await open_spool(tmp_path, sink, config=SpoolConfig(interval_s=0.01))
+    await _until(sink, 1)
+
+    assert log_entry_pb2.OUTCOME_INTERRUPTED == sink.entries["dead"].outcome
+    await again.close(1)
+
+
 async def test_what_cannot_be_amended_stays(tmp_path: Path) -> None:
     """On a full disk, and above half of the soft limit, a running request keeps the intent that it has."""
     sink, disk = LedgerSink(), Disk()

@@ -3,7 +3,7 @@ The headers of one step of a universal request: what the step says, over what th
 
 A step's own headers win over its `config`, which wins over the request's. Of the request's headers a step has
 only what they ask of the gateway, and the user agent: credentials and all else that a provider sees are the
-step's own.
+step's own. The request's `Idempotency-Key` is between the client and us.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ def merge(outer: RequestHeaders, step: Mapping[str, Any], where: str) -> Request
     if "user-agent" not in given and outer.user_agent:
         found.forwarded.append(("user-agent", outer.user_agent.encode()))
     found.content_type = _JSON
+    if names.IDEMPOTENCY_KEY not in given:
+        found.whole_key = dict(outer.forwarded).get(names.IDEMPOTENCY_KEY)
     found.gateway_token = _token(found.gateway_token) or _token(outer.gateway_token)
     found.trace, found.user_agent, found.client_address = outer.trace, outer.user_agent, outer.client_address
     return found

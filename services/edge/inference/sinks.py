@@ -62,6 +62,9 @@ class CollectingSink:
         """Pass an error on to the caller."""
         raise error
 
+    async def reported(self, error: GatewayError) -> None:
+        """Say nothing: the bytes do."""
+
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Pass an error on to the caller."""
         await self.refuse(error, headers)

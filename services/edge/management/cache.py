@@ -88,14 +88,16 @@ def _digest(request: pb.PurgeRequest) -> bytes:
     return hashlib.sha256(request.custom_key.encode()).digest() if request.HasField("custom_key") else b""
 
 
-def _known(provider: str) -> str:
+def _known(provider: str | None) -> str:
     """
-    Give the slug of a provider; empty for all.
+    Give the slug of a provider; empty for all, which None is.
 
     Raises:
         GatewayError: NOT_FOUND; there is none of that name, so that a misspelt one is not passed over.
     """
+    if provider is None:
+        return ""
     slug = canonical(provider)
-    if slug and slug not in SLUGS and not is_custom(slug):
+    if slug not in SLUGS and not is_custom(slug):
         raise GatewayError(Reason.NOT_FOUND, "There is no such provider.", resource="provider", id=provider)
     return slug

@@ -314,6 +314,7 @@ async def tell_broken(call: Call, broken: Broken) -> None:
     if broken.reported and withheld:
         progress.sent(withheld)
         await call.sink.write(withheld)
+        await call.sink.reported(broken.error)
     else:
         await call.sink.broken(broken.error)
     await call.sink.end()

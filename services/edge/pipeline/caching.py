@@ -50,7 +50,6 @@ _CHOOSING_PREFIX = "x-amzn-bedrock-"
 # What SDKs and tools accept that choose nothing.
 _ANY_FORMAT = frozenset({b"*/*", b"application/json"})
 _WITH_USAGE = re.compile(rb'"include_usage"\s*:\s*true')
-_IDEMPOTENCY_KEY = "idempotency-key"
 _LONGEST_IDEMPOTENCY_KEY = 255
 # What an answer that is already being fetched is waited for; a stream's client sees nothing meanwhile.
 # Whoever fetches it is alive, or its claim would be over.
@@ -243,6 +242,8 @@ class Caching:
             finish_reason=progress.finish_reason,
             pieces=pieces,
             dialect=dialect,
+            step=progress.place,
+            target_model=progress.target_model,
         )
         request = cache_service_pb2.StoreRequest(key=key, entry=entry)
         request.ttl.seconds = max(wish.ttl_s, _SHORTEST_TTL_S)
@@ -333,17 +334,19 @@ def _idempotency_key(exchange: Exchange, admission: Admission, number: int) -> s
     Those that are tried one after the other are one request to the client, and have different bodies. No
     header's value holds a line feed.
     """
-    for name, value in exchange.headers.forwarded:
-        if name == _IDEMPOTENCY_KEY:
-            if not 1 <= len(value) <= _LONGEST_IDEMPOTENCY_KEY:
-                raise GatewayError(
-                    Reason.INVALID_REQUEST,
-                    f"An Idempotency-Key has 1 to {_LONGEST_IDEMPOTENCY_KEY} characters.",
-                    param=_IDEMPOTENCY_KEY,
-                )
-            who = admission.caller.token_id or _credential_digest(exchange, admission).hex()
-            return f"{who}\n{value.decode('latin-1')}" + (f"\n{number}" if number else "")
-    return ""
+    headers = exchange.headers
+    own = (value for name, value in headers.forwarded if name == names.IDEMPOTENCY_KEY)
+    value = next(own, headers.whole_key)
+    if value is None:
+        return ""
+    if not 1 <= len(value) <= _LONGEST_IDEMPOTENCY_KEY:
+        raise GatewayError(
+            Reason.INVALID_REQUEST,
+            f"An Idempotency-Key has 1 to {_LONGEST_IDEMPOTENCY_KEY} characters.",
+            param=names.IDEMPOTENCY_KEY,
+        )
+    who = admission.caller.token_id or _credential_digest(exchange, admission).hex()
+    return f"{who}\n{value.decode('latin-1')}" + (f"\n{number}" if number else "")
 
 
 def _may_not_share(admission: Admission) -> bool:

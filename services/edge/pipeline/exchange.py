@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
 from services.edge.pipeline.decision import joined
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headrace.common.v1 import decision_pb2, http_pb2, usage_pb2
+    from headrace.common.v1 import decision_pb2, http_pb2
     from headrace.provider.v1 import provider_service_pb2
     from headrace.router.v1 import gateway_pb2, router_service_pb2
     from kit.errors import GatewayError
@@ -145,6 +146,8 @@ class Progress:
         event_id: The client's correlation id, else ours.
         logged: Whether there will be a log entry.
         entry: The log entry as far as it is known, once the request was begun.
+        step: Number of the step that was tried last, as the client is told it.
+        place: Place of that step in its plan.
         finished: Whether that entry was written, or would have been.
         keep_bodies: Whether bodies go into it.
         payload_bytes: Longest part of a body that goes into it.
@@ -179,6 +182,7 @@ class Progress:
     target_model: str = ""
     served_model: str = ""
     step: int = 0
+    place: int = 0
     status: int = 0
     outcome: log_entry_pb2.Outcome.ValueType = log_entry_pb2.OUTCOME_UNSPECIFIED
     error_reason: str = ""
@@ -205,9 +209,10 @@ class Progress:
     _captured: list[bytes] = field(default_factory=list)
     _captured_bytes: int = 0
 
-    def begin_step(self, step: router_service_pb2.Step, number: int) -> None:
+    def begin_step(self, step: router_service_pb2.Step, number: int, place: int = 0) -> None:
         """Take note of a step that is tried now; the last one is the one that answers."""
-        self.step, self.provider, self.target_model = number, step.provider, step.model
+        self.step, self.place = number, place
+        self.provider, self.target_model = step.provider, step.model
         self.element_id = step.element_id
         self.returnable = b""
 
@@ -229,6 +234,21 @@ class Progress:
             self._captured.append(data)
             self._captured_bytes += len(data)
 
+    def cut_short(self, output_tokens: int) -> None:
+        """
+        Count what came of an attempt's answer that ends here without a word on what it used.
+
+        Args:
+            output_tokens: The least that came; zero: what was told of use is all there is.
+        """
+        if output_tokens:
+            usage = usage_pb2.Usage()
+            if self.usage is not None:
+                usage.CopyFrom(self.usage)
+            usage.output_tokens = max(usage.output_tokens, output_tokens)
+            usage.estimated = True
+            self.usage = usage
+
     def captured(self) -> bytes:
         """Give the part of the answer that goes into the log."""
         return b"".join(self._captured)[: self.payload_bytes]
@@ -238,7 +258,8 @@ class Sink(Protocol):
     """
     Where an answer goes.
 
-    Either `whole`, or `refuse`, or `begin` followed by any number of `write`, perhaps `broken`, and `end`.
+    Either `whole`, or `refuse`, or `begin` followed by any number of `write`, perhaps `broken` or `reported`,
+    and `end`.
     A method raises `ConnectionError` when the client has gone.
     """
 
@@ -256,6 +277,9 @@ class Sink(Protocol):
 
     async def broken(self, error: GatewayError) -> None:
         """Tell the client that what has begun breaks off here: by an event, or by the connection."""
+
+    async def reported(self, error: GatewayError) -> None:
+        """Take note that what has begun breaks off here, as the bytes that were written say already."""
 
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""

@@ -144,29 +144,35 @@ class Continuation:
         self, answers: AsyncIterator[provider_service_pb2.InvokeResponse]
     ) -> Failed | Broken | Mismatch | None:
         note, progress = self.note, self._call.progress
-        async for part in answers:
-            if part.HasField("head"):
-                note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
-                note.status = part.head.status
-                if part.head.HasField("failure"):
-                    return self._refused(part.head.failure)
-                progress.served_model = part.head.served_model
-            if part.chunk.HasField("usage"):
-                progress.usage = part.chunk.usage
-            joined = self._joiner.feed(part.chunk.data)
-            if joined.verdict is Verdict.MISMATCH:
-                note.error_reason = "MISMATCH"
-                return Mismatch()
-            if part.HasField("tail"):
-                return await self._end(part.tail, joined.data)
-            if joined.verdict is Verdict.WHOLE or self._held:
-                # What it used is told with the tail, and recorded before the client has everything.
-                self._held += joined.data
-            elif joined.data:
-                progress.sent(joined.data)
-                await self._call.sink.write(joined.data)
-            if joined.verdict is Verdict.BROKEN:
-                break
+        came = 0
+        try:
+            async for part in answers:
+                if part.HasField("head"):
+                    note.first_byte.FromNanoseconds(int((time.perf_counter() - self._started_s) * 1e9))
+                    note.status = part.head.status
+                    if part.head.HasField("failure"):
+                        return self._refused(part.head.failure)
+                    progress.served_model = part.head.served_model
+                came = part.chunk.output_tokens
+                if part.chunk.HasField("usage"):
+                    progress.usage = part.chunk.usage
+                joined = self._joiner.feed(part.chunk.data)
+                if joined.verdict is Verdict.MISMATCH:
+                    note.error_reason = "MISMATCH"
+                    return Mismatch()
+                if part.HasField("tail"):
+                    came = 0
+                    return await self._end(part.tail, joined.data)
+                if joined.verdict is Verdict.WHOLE or self._held:
+                    # What it used is told with the tail, and recorded before the client has everything.
+                    self._held += joined.data
+                elif joined.data:
+                    progress.sent(joined.data)
+                    await self._call.sink.write(joined.data)
+                if joined.verdict is Verdict.BROKEN:
+                    break
+        finally:
+            progress.cut_short(came)
         return self._ended_badly(
             GatewayError(Reason.UPSTREAM_CUT, "The provider's answer stopped before its end.")
         )

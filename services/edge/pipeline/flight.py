@@ -59,6 +59,7 @@ class Flight:
         answer: The answer in one piece.
         entry: The answer, where it turned out to be in the cache.
         error: Why what had begun broke off.
+        told: Whether the bytes of it say so already.
         recorded: Whether the request is recorded, so that last bytes may go out.
         over: Whether nothing more comes.
         times_s: When each piece came, from the beginning of the call.
@@ -75,6 +76,7 @@ class Flight:
         self.answer: Whole | None = None
         self.entry: cache_service_pb2.Entry | None = None
         self.error: GatewayError | None = None
+        self.told = False
         self.recorded = False
         self.over = False
         self.times_s: list[float] = []
@@ -131,6 +133,10 @@ class Flight:
     async def broken(self, error: GatewayError) -> None:
         """Take that it broke off."""
         self.error = error
+
+    async def reported(self, error: GatewayError) -> None:
+        """Take that it broke off, as its bytes say."""
+        self.error, self.told = error, True
 
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Take that it ends here, whatever was there so far."""
@@ -213,7 +219,7 @@ class Flight:
             await self._next(follower)
         before_end()
         if self.error is not None:
-            await sink.broken(self.error)
+            await (sink.reported if self.told else sink.broken)(self.error)
 
     def _take(self, follower: _Follower) -> bytes:
         """Give a client all that it has not got yet, as one piece."""

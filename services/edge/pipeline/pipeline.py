@@ -21,6 +21,7 @@ from services.edge.pipeline.attempts import Call, tell_broken, told
 from services.edge.pipeline.billing import beside, billing_headers, limit_headers
 from services.edge.pipeline.exchange import Progress
 from services.edge.pipeline.relay import Broken, Failed
+from services.edge.pipeline.reservations import limits_told
 from services.edge.pipeline.sharing import Sharing
 from services.edge.wire.errors import HTTP
 
@@ -145,6 +146,7 @@ class Pipeline:
                     exchange = _without_first(exchange)
                     continue
                 _failed(progress, error)
+                progress.limits = limits_told(error)
                 self._observe(exchange, progress)
                 await sink.refuse(error, _own_headers(progress))
                 return

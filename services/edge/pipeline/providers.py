@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from headrace.cache.v1 import cache_service_pb2
 from headrace.provider.v1 import provider_service_pb2, provider_service_pb2_grpc
@@ -27,6 +27,14 @@ __all__ = ["Providers"]
 
 _LIST_TIMEOUT_S = 5.0
 _HOST = re.compile(r"dns:///([a-z0-9][a-z0-9-]*)(?:\.[a-z0-9.-]+)?:[0-9]+")
+
+# Headers that describe a body, and are wrong of what is made of it.
+_OF_THE_FORM: Final = frozenset(
+    {
+        "accept-ranges", "content-digest", "content-encoding", "content-length", "content-md5",
+        "content-range", "content-type", "digest", "etag", "repr-digest", "transfer-encoding",
+    }
+)  # fmt: skip
 
 
 class Providers:
@@ -112,13 +120,12 @@ class Providers:
             return None
         other = cache_service_pb2.Entry()
         other.CopyFrom(entry)
-        del other.pieces[:]
+        del other.pieces[:], other.headers[:]
         other.body = answer.body
         if stream:
             other.pieces.add(size=len(answer.body))
-        for header in other.headers:
-            if header.name == "content-type":
-                header.value = answer.content_type.encode()
+        other.headers.extend(header for header in entry.headers if header.name not in _OF_THE_FORM)
+        other.headers.add(name="content-type", value=answer.content_type.encode())
         return other
 
     async def models(

@@ -213,13 +213,19 @@ class Attempt:
         self._begin(head)
         if self._progress.content_type.startswith(_EVENT_STREAM):
             await self._open()
-        while not part.HasField("tail"):
-            if part.HasField("chunk"):
-                await self._take(part.chunk)
-            try:
-                part = await anext(answers)
-            except StopAsyncIteration:
-                raise GatewayError(Reason.UPSTREAM_CUT, "The provider service's answer has no end.") from None
+        try:
+            while not part.HasField("tail"):
+                if part.HasField("chunk"):
+                    await self._take(part.chunk)
+                try:
+                    part = await anext(answers)
+                except StopAsyncIteration:
+                    text = "The provider service's answer has no end."
+                    raise GatewayError(Reason.UPSTREAM_CUT, text) from None
+        except BaseException:
+            # Whoever left: what came until then is counted to its last piece.
+            self._progress.cut_short(part.chunk.output_tokens)
+            raise
         ended = await self._end(part)
         async for trailing in answers:
             # What a provider sends after the end of its own dialect belongs to a native answer all the same.
@@ -233,9 +239,12 @@ class Attempt:
     ) -> Failed:
         """Read an answer that tells an error: whether the client gets it depends on what else is tried."""
         head = part.head
-        pieces = [part.chunk.data, *[more.chunk.data async for more in answers]]
+        parts = [part, *[more async for more in answers]]
         failure = head.failure
-        answer = Whole(status=head.status, headers=_header_list(head), body=b"".join(pieces))
+        answer = None
+        if not any(each.tail.HasField("failure") and not each.tail.failure.reported for each in parts):
+            body = b"".join(each.chunk.data for each in parts)
+            answer = Whole(status=head.status, headers=_header_list(head), body=body)
         return Failed(
             error_of(failure),
             class_of(failure),
@@ -322,13 +331,15 @@ class Attempt:
             self.kind = class_of(tail.failure)
             error = error_of(tail.failure)
             if not self._begun:
-                return Failed(error, self.kind, tail.failure.upstream_status)
+                # Bytes that tell of it themselves are the client's, if nobody else has an answer.
+                told = self._whole(last) if tail.failure.reported else None
+                return Failed(error, self.kind, tail.failure.upstream_status, told)
             if self._sent is not None:
                 await self._send(last)
                 return Broken(error, self.kind, reported=tail.failure.reported, sent=self._sent)
             self._truncated(error)
         if not self._begun:
-            return Whole(status=progress.status, headers=self._headers, body=last, dialect=self._dialect)
+            return self._whole(last)
         if self._sent is not None:
             # Its provider service calls it whole: what looked like an error to us was none.
             last = self._sent.pass_on(last) + self._sent.frames.rest() + self._sent.withheld
@@ -337,9 +348,13 @@ class Attempt:
         self._finish()
         if last:
             await self._sink.write(last)
-        if error is not None and not tail.failure.reported:
-            await self._sink.broken(error)
+        if error is not None:
+            await (self._sink.reported if tail.failure.reported else self._sink.broken)(error)
         return None
+
+    def _whole(self, body: bytes) -> Whole:
+        status = self._progress.status
+        return Whole(status=status, headers=self._headers, body=body, dialect=self._dialect)
 
     def _took(self) -> None:
         _fill(self.note.duration, time.perf_counter() - self._started_s)

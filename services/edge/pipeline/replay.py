@@ -25,8 +25,15 @@ _AT_ONCE: Final = 64 << 10
 _LONGEST_PAUSE_S: Final = 10.0
 
 
-def note_entry(entry: cache_service_pb2.Entry, progress: Progress) -> HeaderList:
-    """Take note of a request that the cache answers, and give the provider's headers for the client."""
+def note_entry(entry: cache_service_pb2.Entry, progress: Progress, number: int | None) -> HeaderList:
+    """
+    Take note of a request that the cache answers, and give the provider's headers for the client.
+
+    Args:
+        entry: The answer.
+        progress: What becomes of the request.
+        number: Index that the request's steps are told by, where the client numbered them itself.
+    """
     kept = [(header.name, header.value.decode("latin-1")) for header in entry.headers]
     headers = [header for header in kept if not header[0].startswith(_OF_THEN)]
     progress.notes = tuple(
@@ -35,6 +42,11 @@ def note_entry(entry: cache_service_pb2.Entry, progress: Progress) -> HeaderList
     progress.cached = True
     progress.saved_nano_usd = entry.cost.nano_usd
     progress.status = entry.status
+    if entry.HasField("step"):
+        progress.step = progress.place = entry.step
+        progress.target_model = entry.target_model
+    if number is not None:
+        progress.step = number
     progress.provider = entry.provider
     progress.served_model = entry.model
     progress.finish_reason = entry.finish_reason
@@ -52,6 +64,7 @@ async def replay(
     own_headers: Callable[[], HeaderList],
     finish: Callable[[], None],
     paced: bool,
+    number: int | None = None,
 ) -> None:
     """
     Send a kept answer.
@@ -63,8 +76,9 @@ async def replay(
         own_headers: Gives the gateway's own headers.
         finish: Records the request; called before the last bytes go out.
         paced: Whether a stream comes at the pace at which it first came.
+        number: Index that the request's steps are told by, where the client numbered them itself.
     """
-    headers = note_entry(entry, progress)
+    headers = note_entry(entry, progress, number)
     if not entry.pieces:
         progress.sent(entry.body)
         finish()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from services.edge.pipeline.attempts import Call
     from services.edge.pipeline.exchange import Exchange, Paid, Progress
 
-__all__ = ["Reservation", "Reservations"]
+__all__ = ["Reservation", "Reservations", "limits_told", "still_told"]
 
 _BATCH: Final = 256
 # Trying again does not help.
@@ -45,6 +45,8 @@ _UNITS: Final = {
     "nano_usd": router_service_pb2.LIMIT_UNIT_NANO_USD,
 }
 _PAUSE_AFTER_FAILURE_S: Final = 0.5
+# The first status that is one.
+_ERRORS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Reservations:
             answer = await self._stub.Reserve(request, timeout=self._limits_timeout_s)
         except GatewayError as error:
             if error.reason in (Reason.RATE_LIMITED, Reason.SPEND_LIMITED):
-                progress.limits = _told(error)
+                progress.limits = limits_told(error)
             else:
                 # Whether it was reserved nobody knows: it is given back, if it was.
                 self._settle(reservation, tokens=0, nano_usd=0)
@@ -127,8 +129,8 @@ class Reservations:
         except asyncio.CancelledError:
             self._settle(reservation, tokens=0, nano_usd=0)
             raise
+        progress.limits = still_told(progress.limits if progress.counted else (), answer.limits)
         progress.counted = True
-        progress.limits = list(answer.limits)
         progress.reservation = reservation if answer.reserved else None
 
     def release(self, progress: Progress) -> None:
@@ -173,19 +175,24 @@ class Reservations:
         return _settlement(reservation, *_sums(used)).SerializeToString()
 
     def settle(self, progress: Progress) -> None:
-        """Tell what a request used, once that is known; what is not known counts as it was reserved."""
+        """
+        Tell what a request used, once that is known.
+
+        Where an attempt brought something and nobody knows what it used, it counts as it was reserved; one
+        that brought nothing counts as nothing, whoever ended it: the client, its time, or we.
+        """
         reservation = progress.reservation
         if reservation is None:
             return
         progress.reservation = None
         if progress.spent:
-            if progress.attempts[-1].HasField("usage"):
+            if progress.attempts[-1].HasField("usage") or _brought_nothing(progress):
                 self._settle_spent(reservation, progress)
             else:
                 self._settle(reservation, tokens=None, nano_usd=None)
             return
         usage, cost = progress.usage, progress.cost
-        if usage is None and progress.failed:
+        if usage is None and (progress.failed or _brought_nothing(progress)):
             self._settle(reservation, tokens=0, nano_usd=0)
             return
         tokens = None if usage is None else usage.input_tokens + usage.output_tokens
@@ -301,6 +308,12 @@ def _settlement(
     )
 
 
+def _brought_nothing(progress: Progress) -> bool:
+    """Say whether the last attempt had no answer yet when it ended, or an error for one."""
+    attempts = progress.attempts
+    return not attempts or attempts[-1].status == 0 or attempts[-1].status >= _ERRORS
+
+
 def _sums(spent: Sequence[Paid]) -> tuple[int, int | None]:
     """Add up tokens, and the money that limits count: None where a cost is not known."""
     tokens = sum(paid.usage.input_tokens + paid.usage.output_tokens for paid in spent)
@@ -309,7 +322,22 @@ def _sums(spent: Sequence[Paid]) -> tuple[int, int | None]:
     return tokens, counted if len(costs) == len(spent) else None
 
 
-def _told(error: GatewayError) -> list[router_service_pb2.LimitState]:
+def still_told(
+    before: Iterable[router_service_pb2.LimitState], now: Iterable[router_service_pb2.LimitState]
+) -> list[router_service_pb2.LimitState]:
+    """
+    Give the limits that a request is told of after a further step of it was let pass.
+
+    A limit of requests that counted it with an earlier step is not asked again, and told as it stood then.
+    """
+    found = list(now)
+    requests = router_service_pb2.LIMIT_UNIT_REQUESTS
+    if any(state.unit == requests for state in found):
+        return found
+    return [*(state for state in before if state.unit == requests), *found]
+
+
+def limits_told(error: GatewayError) -> list[router_service_pb2.LimitState]:
     """Read the limit that a refusal tells of; what it does not tell is left out."""
     known = error.metadata
     try:

@@ -126,14 +126,14 @@ def pause_s(
     Args:
         rule: How the step is tried again.
         tries: How often it was tried.
-        retry_after_s: How long the provider asks to wait. None: it did not say.
+        retry_after_s: How long the provider asks to wait. None or zero: it asks for nothing.
         longest_s: Longest that is waited because a provider asks for it.
         draw: Chance, from 0 up to 1.
 
     Returns:
         Seconds. None: the provider asks for more than is waited, so a try in time would be refused.
     """
-    if retry_after_s is not None:
+    if retry_after_s:
         # Never earlier than asked, and spread out a little after it.
         return None if retry_after_s > longest_s else retry_after_s * (1 + _JITTER * draw / 2)
     delay_s = _USUAL_PAUSE_S if rule.delay_s is None else rule.delay_s

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headrace.common.v1 import usage_pb2
 from headrace.ledger.v1 import log_entry_pb2
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from services.edge.pipeline.relay import Failed
     from services.edge.pipeline.renewals import Held
 
-__all__ = ["Running", "break_off", "is_of_another", "note_gone", "note_shared"]
+__all__ = ["Running", "break_off", "is_of_another", "note_gone", "note_shared", "note_step", "step_of"]
 
 # What router or the edge says of whoever asks.
 _WHOSE: Final = frozenset({Reason.RATE_LIMITED, Reason.SPEND_LIMITED, Reason.PERMISSION_DENIED})
+
+
+class At(NamedTuple):
+    """A step that was tried: its place in its plan, its provider, and the model that it asked for."""
+
+    place: int
+    provider: str
+    target_model: str
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,6 +48,7 @@ class Running:
         wish: What the cache may do for it. None: nothing.
         key: Its key in the cache; empty when there is none.
         claim: Set once the answer is ours to fetch.
+        ended_at: The step that it ended with, once it is over: its request may go on with other steps then.
         good: Whether it brought a whole answer.
         holds: Whether the cache holds a claim for it, which is to be given back.
         held: That claim, where it is renewed.
@@ -52,6 +61,7 @@ class Running:
     wish: Wish | None
     key: bytes
     claim: asyncio.Event = field(default_factory=asyncio.Event)
+    ended_at: At | None = None
     good: bool = False
     holds: bool = False
     held: Held | None = None
@@ -109,14 +119,23 @@ def note_gone(progress: Progress) -> None:
     progress.error_reason = Reason.CANCELLED
 
 
+def step_of(progress: Progress) -> At:
+    """Give the step that a request tried last."""
+    return At(progress.place, progress.provider, progress.target_model)
+
+
+def note_step(call: Call, at: At) -> None:
+    """Take note of the step of another one's call by which a request is answered, or failed."""
+    progress = call.progress
+    progress.place, progress.provider, progress.target_model = at
+    progress.step = at.place if call.number is None else call.number
+
+
 def note_shared(call: Call, made: Call, flight: Flight) -> None:
     """Take note that a request is answered by another one's call: it used nothing itself."""
     progress, source = call.progress, made.progress
     progress.cached = True
-    if call.number is None:
-        progress.step = source.step
-    progress.provider = source.provider
-    progress.target_model = source.target_model
+    note_step(call, step_of(source))
     progress.served_model = source.served_model
     progress.finish_reason = source.finish_reason
     progress.content_type = source.content_type

@@ -20,7 +20,15 @@ from services.edge.pipeline.flight import Flight
 from services.edge.pipeline.relay import Broken, Failed
 from services.edge.pipeline.replay import replay
 from services.edge.pipeline.retry import may_retry
-from services.edge.pipeline.shared_call import Running, break_off, is_of_another, note_gone, note_shared
+from services.edge.pipeline.shared_call import (
+    Running,
+    break_off,
+    is_of_another,
+    note_gone,
+    note_shared,
+    note_step,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,6 +248,8 @@ class Sharing:
             return None
         answer = flight.answer
         if answer is None:
+            if not is_ours and running.ended_at is not None:
+                note_step(call, running.ended_at)
             return flight.failed or Failed(GatewayError(Reason.INTERNAL, "The call ended without a word."))
         if not is_ours:
             progress.sent(answer.body)
@@ -280,6 +290,7 @@ class Sharing:
             if running.holds and not kept:
                 self._caching.release(running.key)
             progress.in_flight = False
+            running.ended_at = step_of(progress)
             flight.end_now()
         if progress.gone and not progress.finished:
             note_gone(progress)
@@ -344,6 +355,7 @@ async def _replay(call: Call, entry: cache_service_pb2.Entry, *, stale: bool) ->
         own_headers=call.own_headers,
         finish=call.finish,
         paced=call.admission.plan.settings.cache_replay_paced,
+        number=call.number,
     )
 
 

@@ -64,8 +64,8 @@ class Walk:
             self._last = (step.provider, step.model)
             # A model that refused what it was asked for would do so again.
             if self._last not in self._hopeless:
-                number = self._call.number
-                self._call.progress.begin_step(step, self._tried if number is None else number)
+                number, place = self._call.number, self._tried
+                self._call.progress.begin_step(step, place if number is None else number, place)
                 self._tried += 1
                 return step
 

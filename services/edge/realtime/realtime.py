@@ -5,7 +5,7 @@ Answers handshakes of WebSockets on native paths, and ends their sessions when t
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.edge.handlers import native
 from services.edge.realtime import handshake
@@ -40,6 +40,7 @@ class Realtime:
         reservations: Asks whether limits leave room.
         health: Told how providers took them.
         config: Limits.
+        log: Where defects are told.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class Realtime:
         reservations: Reservations,
         health: HealthReports,
         config: EdgeConfig,
+        *,
+        log: Any,
     ) -> None:
         self._pipeline = pipeline
+        self._log = log
         self._providers = providers
         self._reservations = reservations
         self._health = health
@@ -78,7 +82,7 @@ class Realtime:
             body=b"",
             streamed=True,
         )
-        sink = SessionSink(request, exchange.dialect)
+        sink = SessionSink(request, exchange.dialect, self._log)
         session = Session(
             request,
             offers,

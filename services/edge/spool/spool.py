@@ -211,13 +211,14 @@ class Spool:
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="spool")
+        # What earlier lives left waits for no request.
+        if self._journal.has_work:
+            self._shipper.wake()
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._shipper.run(), name="spool shipper")
             group.create_task(self._room.run(self._journal.find_room), name="spool room")
-        if self._journal.has_work:
-            self._shipper.wake()
 
 
 def _inherit(journal: Journal, leftovers: Leftovers, metrics: SpoolMetrics, log: Any) -> tuple[bytes, ...]:

@@ -91,7 +91,9 @@ class WebSocketSink:
             await self._open(told)
 
     async def write(self, data: bytes) -> None:
-        """Send more of it."""
+        """Send more of it; what follows an error is for nobody any more."""
+        if self._broken:
+            return
         if self._splitter is not None:
             await self._send_events(self._splitter.feed(data))
         elif self._held is None:
@@ -104,6 +106,10 @@ class WebSocketSink:
         if not self._broken:
             self._broken = True
             await self._send(frames.refused(error, self._metadata or {}))
+
+    async def reported(self, error: GatewayError) -> None:
+        """Tell it in a message of its own: whoever reads the gateway's messages need not know the dialect."""
+        await self.broken(error)
 
     async def interrupt(self, error: GatewayError, headers: HeaderList) -> None:
         """Tell the client, whatever was sent so far, that this is not the whole answer, and end."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from headrace.common.v1 import http_pb2
 from headrace.provider.v1 import provider_service_pb2
 from kit.errors import GatewayError, Reason
+from services.edge import headers as names
 from services.edge.arriving import counted
 from services.edge.http_sink import named
 from services.edge.pipeline.exchange import Exchange
@@ -73,6 +74,12 @@ class Sockets:
         offers = request.headers.getall(_PROTOCOL, [])
         headers.gateway_token = headers.gateway_token or offered_token(offers)
         await self._admit(route, headers)
+        if names.IDEMPOTENCY_KEY in request.headers:
+            raise GatewayError(
+                Reason.INVALID_REQUEST,
+                "An Idempotency-Key stands for one request: it goes into the `headers` of a message's step.",
+                param=names.IDEMPOTENCY_KEY,
+            )
         socket = await self._accept(request, choose(offers))
         conversation = Conversation(
             socket,

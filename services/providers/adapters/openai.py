@@ -150,7 +150,7 @@ class OpenAIAdapter:
         )
         body = openai_other.prepare_request(call.body, content_type, call.model)
         reading = Reading(
-            stream=lambda: WatchedStream(openai_other.EndpointReader(), request_bytes=len(body)),
+            stream=lambda: WatchedStream(openai_other.EndpointReader(), request_bytes=len(body), opaque=True),
             whole=openai_other.read_answer,
             error=read_openai_error,
             any_format=True,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from kit.errors import GatewayError, Reason
+from services.providers.dialects.failures import CLASS_STATUSES, FailureClass
+from services.providers.dialects.stream import StreamFailure
 
 if TYPE_CHECKING:
-    from services.providers.dialects.stream import StreamFailure
     from services.providers.dialects.usage import UsageCounts
+
+
+NOT_JSON: Final = "The provider's answer is not a JSON object."
+"""What is said of an answer that cannot be read."""
 
 
 @dataclass(slots=True, kw_only=True)  # made for each request; freezing would cost most of it
@@ -48,8 +53,21 @@ def load_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         document = None
     if not isinstance(document, dict):
-        raise GatewayError(Reason.UPSTREAM_MALFORMED, "The provider's answer is not a JSON object.")
+        raise GatewayError(Reason.UPSTREAM_MALFORMED, NOT_JSON)
     return document
+
+
+def garbled(body: bytes, message: str) -> Answer:
+    """Make an answer of a native call whose body is not what it says it is: the client gets it as it is."""
+    malformed = StreamFailure(
+        failure_class=FailureClass.MALFORMED,
+        message=message,
+        reported=True,
+        started=False,
+        status=CLASS_STATUSES[FailureClass.MALFORMED],
+        body=body,
+    )
+    return Answer(body=body, failure=malformed)
 
 
 def text(value: Any) -> str:

@@ -8,6 +8,7 @@ one is taken apart and parsed, so a token costs a few searches in memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -45,6 +46,7 @@ class MeteredStream(ABC):
         self._finish_reason = ""
         self._served_model = ""
         self._failure: StreamFailure | None = None
+        self._garbled = False  # the failure is an event that was handed on all the same
         self._ended = False  # the dialect's own mark of a clean end was seen, or written
         self._closed = False  # no further byte is for the client
         self._handed_out = False
@@ -55,18 +57,17 @@ class MeteredStream(ABC):
     @property
     def began(self) -> bool:
         """True once something of the answer itself was handed out."""
-        return bool(
-            self._verbatim
-            or self._content_events
-            or self._opened_with_content
-            or self._ended
-            or self._finish_reason
-        )
+        return bool(self._content_events or self._opened_with_content or self._ended or self._finish_reason)
 
     @property
     def usage(self) -> UsageCounts | None:
         """What was used so far."""
         return self._usage
+
+    @property
+    def content_events(self) -> int:
+        """How many events held some of the answer."""
+        return self._content_events
 
     @property
     def finish_reason(self) -> str:
@@ -86,7 +87,7 @@ class MeteredStream(ABC):
     @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter."""
-        return self._ended or self._failure is not None
+        return self._ended or (self._failure is not None and not self._garbled)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the provider and return those for the client."""
@@ -110,6 +111,9 @@ class MeteredStream(ABC):
         kept = self._last_event()
         if self._failure is None and not self._complete():
             kept += self._break(FailureClass.CUT, "The provider's answer stopped before its end.")
+        elif self._garbled and self._failure is not None and not self._complete():
+            # The client is to be told as of a cut one.
+            self._set_failure(replace(self._failure, reported=False))
         elif self._failure is None and not self._ended and not self._verbatim:
             kept += self._normal_end()
         self._ended = self._ended or self._failure is None
@@ -128,7 +132,7 @@ class MeteredStream(ABC):
         """Take what the splitter still holds: an event without its blank line, or a piece of one."""
         rest = self._splitter.finish()
         if self._verbatim:
-            return self._inspect(rest) if rest else b""
+            return self._inspect(rest) if rest and _is_whole(rest) else rest
         if not rest.strip(b"\r\n"):
             return rest  # the second half of a CRLF, say
         if not _is_whole(rest):
@@ -155,6 +159,7 @@ class MeteredStream(ABC):
 
     def _set_failure(self, failure: StreamFailure) -> None:
         self._failure = failure
+        self._garbled = False
         self._closed = self._closed or not self._verbatim
         if self._events:
             self._estimate()
@@ -199,10 +204,25 @@ class MeteredStream(ABC):
             document = None
         if isinstance(document, dict):
             return self._read(name, document, data) or self._verbatim
-        # Untouched bytes stay untouched; and what follows the end is not part of the answer.
-        if self._verbatim or self._ended:
+        # What follows the end is not part of the answer.
+        if self._ended:
             return True
-        raise _MalformedEventError
+        if not self._verbatim:
+            raise _MalformedEventError
+        if self._failure is None:
+            self._garble()
+        return True
+
+    def _garble(self) -> None:
+        """Note what is no event of the dialect, where bytes stay as they are: the client has it before it."""
+        self._garbled = True
+        self._failure = StreamFailure(
+            failure_class=FailureClass.MALFORMED,
+            message=_NOT_JSON,
+            reported=True,
+            started=self._started,
+            status=CLASS_STATUSES[FailureClass.MALFORMED],
+        )
 
     @abstractmethod
     def _skim(self, block: bytes) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kit.errors import GatewayError
 from services.providers.dialects import openai_embeddings
-from services.providers.dialects.answer import Answer
+from services.providers.dialects.answer import Answer, garbled
 from services.providers.dialects.anthropic import same as anthropic_messages
 from services.providers.dialects.anthropic.same import MessagesStream
 from services.providers.dialects.gemini import same as gemini
@@ -35,6 +35,7 @@ class OpaqueStream:
         self._done = False
 
     usage: UsageCounts | None = None
+    content_events: int | None = None
     finish_reason: str = ""
     served_model: str = ""
 
@@ -106,12 +107,16 @@ def native_dialect(api: Api, path: str) -> str:
 
 
 def read_native_answer(api: Api, path: str, body: bytes) -> Answer:
-    """Meter a whole native answer where its format is known. Never raises, never changes the body."""
+    """
+    Meter a whole native answer where its format is known. Never raises, never changes the body.
+
+    One that is no JSON of that format has a failure.
+    """
     reader = _READERS.get(_endpoint(api, path))
     try:
         return reader(body) if reader is not None else Answer(body=body)
-    except GatewayError:
-        return Answer(body=body)
+    except GatewayError as error:
+        return garbled(body, error.message)
 
 
 _READERS: dict[str, Callable[[bytes], Answer]] = {

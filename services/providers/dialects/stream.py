@@ -68,6 +68,10 @@ class AnswerStream(Protocol):
         """What was used so far. A new object each time that it changed, the same object otherwise."""
 
     @property
+    def content_events(self) -> int | None:
+        """How many events so far held some of the answer. None: not known."""
+
+    @property
     def finish_reason(self) -> str:
         """Why the model stopped, in OpenAI's words. Empty: not known (yet)."""
 

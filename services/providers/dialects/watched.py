@@ -36,10 +36,12 @@ class WatchedStream:
     Args:
         reader: Of the provider's bytes.
         request_bytes: Length of the request body, for an estimate when usage is not reported.
+        opaque: The reader tells no content, so that the first byte has to do.
     """
 
-    def __init__(self, reader: StreamReader, *, request_bytes: int = 0) -> None:
+    def __init__(self, reader: StreamReader, *, request_bytes: int = 0, opaque: bool = False) -> None:
         self._reader = reader
+        self._opaque = opaque
         self._request_bytes = request_bytes
         self._content_events = 0
         self._ended = False
@@ -51,8 +53,13 @@ class WatchedStream:
 
     @property
     def began(self) -> bool:
-        """True: what is handed on as it is, is handed on at once."""
-        return True
+        """True once something of the answer came, as far as the reader's events tell; else with the first."""
+        return self._content_events > 0 or self._ended or bool(self.finish_reason) or self._opaque
+
+    @property
+    def content_events(self) -> int:
+        """How many events held some of the answer."""
+        return self._content_events
 
     @property
     def done(self) -> bool:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from headrace.provider.v1 import provider_service_pb2 as pb
 from kit.errors import GatewayError, Reason
 from services.providers import convert
+from services.providers.outcome import Outcome
 from services.providers.realtime.dial import Refused
 from services.providers.realtime.places import asked, moved
-from services.providers.relay import Outcome
 from services.providers.sending import blame, prepared
 from services.providers.upstream import UpstreamRequest
 

@@ -21,9 +21,9 @@ from services.providers.dialects.failures import FailureClass
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from services.providers.outcome import Outcome
     from services.providers.realtime.dial import Dialled, Socket
     from services.providers.realtime.meters import Meter
-    from services.providers.relay import Outcome
 
 __all__ = ["Session"]
 

@@ -29,7 +29,7 @@ from headrace.common.v1 import http_pb2 as headrace_dot_common_dot_v1_dot_http__
 from headrace.common.v1 import usage_pb2 as headrace_dot_common_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/cache/v1/cache_service.proto\x12\x11headrace.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a\x1eheadrace/common/v1/usage.proto\"\xf1\x02\n\rLookupRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x17\n\ncustom_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x19\n\x11\x63redential_digest\x18\x06 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x07 \x01(\x0c\x12\x0c\n\x04read\x18\x08 \x01(\x08\x12\r\n\x05\x63laim\x18\t \x01(\x08\x12\'\n\x04wait\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05stale\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0fidempotency_key\x18\x0c \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06stream\x18\r \x01(\x08\x42\r\n\x0b_custom_keyB\x12\n\x10_idempotency_key\"\xab\x01\n\x0eLookupResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.headrace.cache.v1.Entry\x12\x0f\n\x07\x63laimed\x18\x03 \x01(\x08\x12\r\n\x05stale\x18\x04 \x01(\x08\x12\x10\n\x08\x63laim_id\x18\x05 \x01(\x04\x12\x31\n\x0e\x63laim_lifetime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe4\x02\n\x05\x45ntry\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12(\n\x05usage\x18\x06 \x01(\x0b\x32\x19.headrace.common.v1.Usage\x12.\n\nstore_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x63ost\x18\x08 \x01(\x0b\x32\x18.headrace.common.v1.Cost\x12(\n\x06pieces\x18\t \x03(\x0b\x32\x18.headrace.cache.v1.Piece\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12,\n\x07\x64ialect\x18\x0b \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\"$\n\x05Piece\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x05\"\x96\x01\n\x0cStoreRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.headrace.cache.v1.Entry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05stale\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1f\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\"\x1d\n\x0eReleaseRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\x11\n\x0fReleaseResponse\" \n\x05\x43laim\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\n\n\x02id\x18\x02 \x01(\x04\"8\n\x0cRenewRequest\x12(\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x18.headrace.cache.v1.Claim\"\x1d\n\rRenewResponse\x12\x0c\n\x04kept\x18\x01 \x03(\x08\"p\n\x0cPurgeRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x17\n\ncustom_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_custom_key\"\x0f\n\rPurgeResponse2\x93\x03\n\x0c\x43\x61\x63heService\x12M\n\x06Lookup\x12 .headrace.cache.v1.LookupRequest\x1a!.headrace.cache.v1.LookupResponse\x12J\n\x05Store\x12\x1f.headrace.cache.v1.StoreRequest\x1a .headrace.cache.v1.StoreResponse\x12P\n\x07Release\x12!.headrace.cache.v1.ReleaseRequest\x1a\".headrace.cache.v1.ReleaseResponse\x12J\n\x05Renew\x12\x1f.headrace.cache.v1.RenewRequest\x1a .headrace.cache.v1.RenewResponse\x12J\n\x05Purge\x12\x1f.headrace.cache.v1.PurgeRequest\x1a .headrace.cache.v1.PurgeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headrace/cache/v1/cache_service.proto\x12\x11headrace.cache.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadrace/common/v1/caller.proto\x1a\x1dheadrace/common/v1/http.proto\x1a\x1eheadrace/common/v1/usage.proto\"\xf1\x02\n\rLookupRequest\x12*\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x1a.headrace.common.v1.Caller\x12\x17\n\ncustom_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x05 \x01(\t\x12\x19\n\x11\x63redential_digest\x18\x06 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x07 \x01(\x0c\x12\x0c\n\x04read\x18\x08 \x01(\x08\x12\r\n\x05\x63laim\x18\t \x01(\x08\x12\'\n\x04wait\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05stale\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1c\n\x0fidempotency_key\x18\x0c \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06stream\x18\r \x01(\x08\x42\r\n\x0b_custom_keyB\x12\n\x10_idempotency_key\"\xab\x01\n\x0eLookupResponse\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.headrace.cache.v1.Entry\x12\x0f\n\x07\x63laimed\x18\x03 \x01(\x08\x12\r\n\x05stale\x18\x04 \x01(\x08\x12\x10\n\x08\x63laim_id\x18\x05 \x01(\x04\x12\x31\n\x0e\x63laim_lifetime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x96\x03\n\x05\x45ntry\x12\x0e\n\x06status\x18\x01 \x01(\x05\x12+\n\x07headers\x18\x02 \x03(\x0b\x32\x1a.headrace.common.v1.Header\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\x12(\n\x05usage\x18\x06 \x01(\x0b\x32\x19.headrace.common.v1.Usage\x12.\n\nstore_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04\x63ost\x18\x08 \x01(\x0b\x32\x18.headrace.common.v1.Cost\x12(\n\x06pieces\x18\t \x03(\x0b\x32\x18.headrace.cache.v1.Piece\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12,\n\x07\x64ialect\x18\x0b \x01(\x0e\x32\x1b.headrace.common.v1.Dialect\x12\x11\n\x04step\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0ctarget_model\x18\r \x01(\tB\x07\n\x05_step\"$\n\x05Piece\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x05\"\x96\x01\n\x0cStoreRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\'\n\x05\x65ntry\x18\x02 \x01(\x0b\x32\x18.headrace.cache.v1.Entry\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05stale\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x1f\n\rStoreResponse\x12\x0e\n\x06stored\x18\x01 \x01(\x08\"\x1d\n\x0eReleaseRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"\x11\n\x0fReleaseResponse\" \n\x05\x43laim\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\n\n\x02id\x18\x02 \x01(\x04\"8\n\x0cRenewRequest\x12(\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x18.headrace.cache.v1.Claim\"\x1d\n\rRenewResponse\x12\x0c\n\x04kept\x18\x01 \x03(\x08\"p\n\x0cPurgeRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x17\n\ncustom_key\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_custom_key\"\x0f\n\rPurgeResponse2\x93\x03\n\x0c\x43\x61\x63heService\x12M\n\x06Lookup\x12 .headrace.cache.v1.LookupRequest\x1a!.headrace.cache.v1.LookupResponse\x12J\n\x05Store\x12\x1f.headrace.cache.v1.StoreRequest\x1a .headrace.cache.v1.StoreResponse\x12P\n\x07Release\x12!.headrace.cache.v1.ReleaseRequest\x1a\".headrace.cache.v1.ReleaseResponse\x12J\n\x05Renew\x12\x1f.headrace.cache.v1.RenewRequest\x1a .headrace.cache.v1.RenewResponse\x12J\n\x05Purge\x12\x1f.headrace.cache.v1.PurgeRequest\x1a .headrace.cache.v1.PurgeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,27 +41,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPRESPONSE']._serialized_start=594
   _globals['_LOOKUPRESPONSE']._serialized_end=765
   _globals['_ENTRY']._serialized_start=768
-  _globals['_ENTRY']._serialized_end=1124
-  _globals['_PIECE']._serialized_start=1126
-  _globals['_PIECE']._serialized_end=1162
-  _globals['_STOREREQUEST']._serialized_start=1165
-  _globals['_STOREREQUEST']._serialized_end=1315
-  _globals['_STORERESPONSE']._serialized_start=1317
-  _globals['_STORERESPONSE']._serialized_end=1348
-  _globals['_RELEASEREQUEST']._serialized_start=1350
-  _globals['_RELEASEREQUEST']._serialized_end=1379
-  _globals['_RELEASERESPONSE']._serialized_start=1381
-  _globals['_RELEASERESPONSE']._serialized_end=1398
-  _globals['_CLAIM']._serialized_start=1400
-  _globals['_CLAIM']._serialized_end=1432
-  _globals['_RENEWREQUEST']._serialized_start=1434
-  _globals['_RENEWREQUEST']._serialized_end=1490
-  _globals['_RENEWRESPONSE']._serialized_start=1492
-  _globals['_RENEWRESPONSE']._serialized_end=1521
-  _globals['_PURGEREQUEST']._serialized_start=1523
-  _globals['_PURGEREQUEST']._serialized_end=1635
-  _globals['_PURGERESPONSE']._serialized_start=1637
-  _globals['_PURGERESPONSE']._serialized_end=1652
-  _globals['_CACHESERVICE']._serialized_start=1655
-  _globals['_CACHESERVICE']._serialized_end=2058
+  _globals['_ENTRY']._serialized_end=1174
+  _globals['_PIECE']._serialized_start=1176
+  _globals['_PIECE']._serialized_end=1212
+  _globals['_STOREREQUEST']._serialized_start=1215
+  _globals['_STOREREQUEST']._serialized_end=1365
+  _globals['_STORERESPONSE']._serialized_start=1367
+  _globals['_STORERESPONSE']._serialized_end=1398
+  _globals['_RELEASEREQUEST']._serialized_start=1400
+  _globals['_RELEASEREQUEST']._serialized_end=1429
+  _globals['_RELEASERESPONSE']._serialized_start=1431
+  _globals['_RELEASERESPONSE']._serialized_end=1448
+  _globals['_CLAIM']._serialized_start=1450
+  _globals['_CLAIM']._serialized_end=1482
+  _globals['_RENEWREQUEST']._serialized_start=1484
+  _globals['_RENEWREQUEST']._serialized_end=1540
+  _globals['_RENEWRESPONSE']._serialized_start=1542
+  _globals['_RENEWRESPONSE']._serialized_end=1571
+  _globals['_PURGEREQUEST']._serialized_start=1573
+  _globals['_PURGEREQUEST']._serialized_end=1685
+  _globals['_PURGERESPONSE']._serialized_start=1687
+  _globals['_PURGERESPONSE']._serialized_end=1702
+  _globals['_CACHESERVICE']._serialized_start=1705
+  _globals['_CACHESERVICE']._serialized_end=2108
 # @@protoc_insertion_point(module_scope)

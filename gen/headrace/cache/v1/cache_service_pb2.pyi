@@ -191,6 +191,8 @@ class Entry(_message.Message):
     PIECES_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     DIALECT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    TARGET_MODEL_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """HTTP status."""
     body: _builtins.bytes
@@ -203,6 +205,10 @@ class Entry(_message.Message):
     """Finish reason in OpenAI's words. Empty: none."""
     dialect: _http_pb2.Dialect.ValueType
     """Dialect of the body's events or of the body. Unspecified: not known."""
+    step: _builtins.int
+    """Place in its plan of the step that gave it, from 0 on. Absent: not known."""
+    target_model: _builtins.str
+    """Model that step asked for. Empty: the call named none."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[_http_pb2.Header]:
         """Headers worth replaying, `content-type` among them."""
@@ -239,12 +245,16 @@ class Entry(_message.Message):
         pieces: _abc.Iterable[Global___Piece] | None = ...,
         finish_reason: _builtins.str = ...,
         dialect: _http_pb2.Dialect.ValueType = ...,
+        step: _builtins.int | None = ...,
+        target_model: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step", b"_step", "cost", b"cost", "step", b"step", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "cost", b"cost", "dialect", b"dialect", "finish_reason", b"finish_reason", "headers", b"headers", "model", b"model", "pieces", b"pieces", "provider", b"provider", "status", b"status", "store_time", b"store_time", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step", b"_step", "body", b"body", "cost", b"cost", "dialect", b"dialect", "finish_reason", b"finish_reason", "headers", b"headers", "model", b"model", "pieces", b"pieces", "provider", b"provider", "status", b"status", "step", b"step", "store_time", b"store_time", "target_model", b"target_model", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__step: _TypeAlias = _typing.Literal["step"]  # noqa: Y015
+    _WhichOneofArgType__step: _TypeAlias = _typing.Literal["_step", b"_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step) -> _WhichOneofReturnType__step | None: ...
 
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
 

@@ -423,9 +423,15 @@ class Chunk(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """Bytes in the client's dialect: what one read of the upstream gave, up to
     its last whole event.
+    """
+    output_tokens: _builtins.int
+    """Output tokens so far, by the events that held some, these bytes included:
+    the least that counts as output when nothing follows this message, neither
+    a report nor a `Tail`. Zero: the last report needs no such addition.
     """
     @_builtins.property
     def usage(self) -> _usage_pb2.Usage:
@@ -436,10 +442,11 @@ class Chunk(_message.Message):
         *,
         data: _builtins.bytes = ...,
         usage: _usage_pb2.Usage | None = ...,
+        output_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "output_tokens", b"output_tokens", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,11 +12,11 @@ __all__ = ["PurgeGatewayQuery", "PurgeQuery"]
 
 
 class PurgeQuery(Query):
-    """What to forget of an account. A parameter that nobody knows is an error: it would be for all."""
+    """What to forget of an account. A parameter that is unknown or empty is an error: it would be for all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    provider: Annotated[str, Field(max_length=64)] = ""
+    provider: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """Only what this provider answered, such as `openai` or `custom-acme`."""
 
 

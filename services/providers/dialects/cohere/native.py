@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from kit.sse import MAX_EVENT_BYTES
-from services.providers.dialects.answer import Answer, text
+from services.providers.dialects.answer import NOT_JSON, Answer, garbled, text
 from services.providers.dialects.cohere.answer_reader import BROKEN, FINISHES, broken
 from services.providers.dialects.cohere.stream_reader import CohereStreamReader
 from services.providers.dialects.cohere.usage import read_billed, read_usage
@@ -57,7 +57,7 @@ def read_native_answer(body: bytes) -> Answer:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return Answer(body=body)
+        return garbled(body, NOT_JSON)
     if not isinstance(document, dict):
         return Answer(body=body)
     report = document.get("usage") or document.get("meta")

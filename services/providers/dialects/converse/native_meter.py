@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from services.providers.dialects.answer import Answer, text
+from services.providers.dialects.answer import NOT_JSON, Answer, garbled, text
 from services.providers.dialects.converse.answer_reader import BOTCHED, BOTCHED_MESSAGE, FINISHES
 from services.providers.dialects.converse.failures import read_exception
 from services.providers.dialects.converse.frames import payload_of
@@ -58,7 +58,7 @@ def read_native_answer(body: bytes, headers: Mapping[str, str]) -> Answer:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        document = None
+        return garbled(body, NOT_JSON)
     if not isinstance(document, dict):
         document = {}
     usage = document.get("usage")
@@ -120,8 +120,15 @@ class NativeMeter:
 
     @property
     def began(self) -> bool:
-        """True: what is handed on as it is, is handed on at once."""
-        return True
+        """True once something of the answer came; where only its maker knows what that is, with any piece."""
+        unknown = self._chunks and not self._messages
+        broken = bool(self._frames.broken)
+        return unknown or broken or self._whole or self._closed or self._content_events > 0
+
+    @property
+    def content_events(self) -> int:
+        """How many events held some of the answer."""
+        return self._content_events
 
     @property
     def done(self) -> bool:

@@ -37,6 +37,11 @@ class ArrayStream:
         return self._events.usage
 
     @property
+    def content_events(self) -> int | None:
+        """How many events held some of the answer."""
+        return self._events.content_events
+
+    @property
     def finish_reason(self) -> str:
         """Why the model stopped, in OpenAI's words."""
         return self._events.finish_reason

@@ -215,6 +215,11 @@ class TranslatedStream:
         return self._over or self._content_events > 0 or bool(self.finish_reason)
 
     @property
+    def content_events(self) -> int:
+        """How many events held some of the answer."""
+        return self._content_events
+
+    @property
     def done(self) -> bool:
         """True when nothing that is still to come can matter."""
         return self._over

@@ -91,6 +91,9 @@ class ResponsesStream(MeteredStream):
             self._ended = True
         elif kind.endswith(".delta"):
             self._content_events += 1
+        elif "_call." in kind:
+            # A tool of the provider's at work, which says so before the model says anything.
+            self._opened_with_content = True
         return True
 
     def _note_error(self, document: dict[str, Any], data: bytes) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kit.errors import GatewayError
-from services.providers.dialects.answer import Answer, load_object
+from services.providers.dialects.answer import Answer, garbled, load_object
 from services.providers.dialects.neutral.sides import InBandError
 from services.providers.dialects.watched import WatchedStream
 from services.providers.dialects.workers_ai.answer_reader import read_answer
@@ -50,6 +50,6 @@ def _other(body: bytes) -> Answer:
     """Meter what is no chat: vectors have a count of tokens as well."""
     try:
         result = load_object(body).get("result")
-    except GatewayError:
-        return Answer(body=body)
+    except GatewayError as error:
+        return garbled(body, error.message)
     return Answer(body=body, usage=found_usage(result) if isinstance(result, dict) else None)

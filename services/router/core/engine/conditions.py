@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Condition", "Found", "compile_conditions", "fields_of", "hold", "patterns_in"]
 
 _LONGEST_SHOWN: Final = 80
-_NUMBER: Final = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,39})(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +221,9 @@ def _like(value: Any, operand: Any, *, is_text: bool) -> Any:
     if operand is None or not _NUMBER.fullmatch(value):
         return value
     # Ids are longer than what a floating number tells apart.
-    return int(value) if value.lstrip("-").isdecimal() else float(value)
+    number = int(value) if value.lstrip("-").isdecimal() else float(value)
+    # What is beyond all numbers is none: a body that holds it is no JSON either.
+    return number if isfinite(number) else value
 
 
 def _compares(compare: Callable[[Any, Any], bool], value: Any, operand: Any) -> bool:
