@@ -45,6 +45,14 @@ COHERE = (
     b'event: content-delta\ndata: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"Hi"}}}}\n\n',
 )
 GARBLED = b"data: oops\n\n"
+THINKING = b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}\n\n'
+REASONING = b'event: response.output_item.added\ndata: {"type":"response.output_item.added","item":{"type":"reasoning"}}\n\n'
+QUEUED = b'event: response.queued\ndata: {"type":"response.queued","response":{"model":"m"}}\n\n'
+# As hosts send them that tell the usage with every chunk.
+WITH_USAGE = (
+    b'data: {"model":"m","choices":[{"index":0,"delta":{"role":"assistant"}}],"usage":{"prompt_tokens":3,"completion_tokens":0}}\n\n',
+    b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"Hi"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n',
+)
 STREAMS: list[tuple[Api, str, tuple[bytes, bytes, bytes]]] = [
     ("openai", "chat/completions", OPENAI),
     ("openai", "v1/responses", RESPONSES),
@@ -72,6 +80,46 @@ def test_a_tool_at_work_is_content() -> None:
     stream.feed(TOOL_AT_WORK)
 
     assert stream.began
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "opening", "silence"),
+    [
+        ("anthropic", "v1/messages", MESSAGES[0].partition(b"event: content_block_start")[0], THINKING),
+        ("openai", "v1/responses", RESPONSES[0].partition(b"event: response.output_item")[0], REASONING),
+        ("openai", "v1/responses", b"", QUEUED),
+    ],
+)
+def test_what_thinks_in_silence_has_begun(api: Api, path: str, opening: bytes, silence: bytes) -> None:
+    """It may go on for minutes, in which its client wants signs of life."""
+    stream = native_stream(api, path)
+    stream.feed(opening)
+
+    assert not stream.began
+    stream.feed(silence)
+    assert stream.began
+
+
+def test_usage_with_every_chunk_does_not_hide_content() -> None:
+    """A chunk is content by what it says, whatever else it tells."""
+    stream = native_stream("openai", "chat/completions")
+    stream.feed(WITH_USAGE[0])
+
+    assert not stream.began
+    stream.feed(WITH_USAGE[1])
+    assert stream.began
+
+
+@pytest.mark.parametrize(("api", "path", "events"), STREAMS)
+def test_an_event_without_data_is_a_sign_of_life(
+    api: Api, path: str, events: tuple[bytes, bytes, bytes]
+) -> None:
+    """It is handed on, and nothing is wrong with the answer."""
+    stream = native_stream(api, path)
+    sent = b"event: ping\ndata:\n\n" + b"".join(events)
+
+    assert sent == stream.feed(sent) + stream.finish()
+    assert stream.failure is None
 
 
 def test_cohere_begins_with_its_content() -> None:

@@ -198,6 +198,8 @@ class MeteredStream(ABC):
         if data == b"[DONE]":
             self._ended = True
             return True
+        if not data.strip():  # a sign of life
+            return True
         try:
             document = orjson.loads(data)
         except orjson.JSONDecodeError:

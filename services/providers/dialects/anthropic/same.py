@@ -113,6 +113,10 @@ class MessagesStream(MeteredStream):
             self._ended = True
         elif kind == "content_block_delta":
             self._content_events += 1
+        elif kind == "content_block_start" and self._verbatim:
+            # What the model thinks may be kept from us for minutes, and its client wants signs of life.
+            block = document.get("content_block")
+            self._opened_with_content |= isinstance(block, dict) and block.get("type") != "text"
         elif kind == "error":
             self._set_failure(in_band_error(document, data, started=self._started))
         return True

@@ -66,8 +66,9 @@ class OpenAIStream(MeteredStream):
             self._opened_with_content = _has_content(choices)
         finished = self._read_choices(choices)
         usage = document.get("usage")
-        if self._events > 0 and not finished and not isinstance(usage, dict):
-            # Counted as `_skim` counts it: the first, the finishing and the usage chunk hold no token.
+        if self._events > 0 and not finished and (not isinstance(usage, dict) or _has_content(choices)):
+            # Counted as `_skim` counts it: the first, the finishing and the usage chunk hold no token. Some
+            # hosts tell the usage with every chunk.
             self._content_events += 1
         if isinstance(usage, dict):
             self._usage = read_openai_usage(usage)

@@ -62,6 +62,10 @@ def finish_reason(response: dict[str, Any]) -> str:
     return "tool_calls" if calls else "stop"
 
 
+def _is_no_message(kind: str, item: Any) -> bool:
+    return kind == "response.output_item.added" and isinstance(item, dict) and item.get("type") != "message"
+
+
 class ResponsesStream(MeteredStream):
     """A stream of response events; the last one holds the whole response, usage included."""
 
@@ -93,6 +97,10 @@ class ResponsesStream(MeteredStream):
             self._content_events += 1
         elif "_call." in kind:
             # A tool of the provider's at work, which says so before the model says anything.
+            self._opened_with_content = True
+        elif self._verbatim and (kind == "response.queued" or _is_no_message(kind, document.get("item"))):
+            # What the model thinks may be kept from us for minutes; and who asked for an answer in the
+            # background wants its id.
             self._opened_with_content = True
         return True
 
