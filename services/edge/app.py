@@ -146,11 +146,7 @@ def _handlers(
 
 
 def _room(config: EdgeConfig, metrics: EdgeMetrics) -> BodyRoom:
-    room = BodyRoom(
-        max(config.bodies_bytes, config.max_body_bytes),
-        longest_bytes=config.max_body_bytes,
-        refused=metrics.without_room,
-    )
+    room = BodyRoom(config.bodies_bytes, longest_bytes=config.max_body_bytes, refused=metrics.without_room)
     metrics.watch_bodies(lambda: room.held_bytes)
     return room
 

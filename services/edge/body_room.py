@@ -46,8 +46,8 @@ class BodyRoom:
         held_bytes: That count.
 
     Args:
-        most_bytes: Most of them. Large bodies get three quarters of it, or what one of the longest needs.
-        longest_bytes: Longest single body; at most `most_bytes`.
+        most_bytes: Most of them. Large bodies get three quarters of it.
+        longest_bytes: Longest single body, one of which fits whatever `most_bytes` says.
         refused: Told of each request that is refused for want of room.
     """
 
@@ -55,7 +55,7 @@ class BodyRoom:
 
     def __init__(self, most_bytes: int, *, longest_bytes: int, refused: Callable[[], None]) -> None:
         self.held_bytes = 0
-        self._most_bytes = most_bytes
+        self._most_bytes = max(most_bytes, longest_bytes)
         self._large_bytes = max(most_bytes * _LARGE_PARTS // _PARTS, longest_bytes)
         self._refused = refused
 

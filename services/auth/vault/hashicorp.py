@@ -147,8 +147,7 @@ class KubernetesLogin:
             raise KeyUnreadableError(f"the file {self._config.jwt_file} {error}") from error
         url = _url(self._config, f"auth/{self._config.auth_mount}/login")
         body = orjson.dumps({"role": self._config.role, "jwt": jwt.reveal()})
-        headers = {"Content-Type": "application/json"}
-        answer = await _ask(self._session, "POST", url, headers, body, limit_s=_LOGIN_S)
+        answer = await _ask(self._session, "POST", url, {"Content-Type": "application/json"}, body)
         auth = answer.get("auth")
         if not isinstance(auth, dict) or not isinstance(auth.get("client_token"), str):
             raise KeyUnreadableError("Vault's answer to the login has no token")
@@ -204,8 +203,7 @@ class HashicorpStore:
 
     async def _read(self, where: str, token: Secret) -> Mapping[str, Any]:
         url = _url(self._config, f"{self._config.mount.strip('/')}/data/{where}")
-        headers = {"X-Vault-Token": token.reveal()}
-        return await _ask(self._session, "GET", url, headers, None, limit_s=self._config.timeout_s)
+        return await _ask(self._session, "GET", url, {"X-Vault-Token": token.reveal()}, None)
 
 
 @asynccontextmanager
@@ -224,6 +222,8 @@ async def open_hashicorp(
         headers["X-Vault-Namespace"] = config.namespace
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=trusted or True, limit=8),
+        # Of a login, which may outlast who asked for it; a key's own time is shorter.
+        timeout=aiohttp.ClientTimeout(total=max(_LOGIN_S, config.timeout_s)),
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
@@ -255,23 +255,12 @@ def _url(config: HashicorpConfig, path: str) -> URL:
 
 
 async def _ask(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: URL,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    *,
-    limit_s: float,
+    session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
 ) -> Mapping[str, Any]:
     try:
         # A redirect would take the token to an address that nobody chose.
         async with session.request(
-            method,
-            url,
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=limit_s),
+            method, url, headers=headers, data=body, allow_redirects=False
         ) as response:
             content = await response.content.read(_MOST_BYTES + 1)
             while not response.content.at_eof() and len(content) <= _MOST_BYTES:

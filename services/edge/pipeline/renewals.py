@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kit.clock import Clock
     from services.edge.pipeline.flight import Flight
 
-__all__ = ["Held", "Renewals"]
+__all__ = ["HeldClaim", "Renewals"]
 
 # In parts of a claim's life: when it is renewed, how much sooner it may be when others are, and when it is
 # tried again after the cache could not be asked.
@@ -34,7 +34,7 @@ _MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Held:
+class HeldClaim:
     """
     A claim that the cache gave us.
 
@@ -71,17 +71,17 @@ class Renewals:
         self._timeout_s = timeout_s
         self._clock = clock
         self._log = log
-        self._held: dict[Held, None] = {}
+        self._held: dict[HeldClaim, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._renewing: asyncio.Task[None] | None = None
 
-    def hold(self, found: cache_service_pb2.LookupResponse, flight: Flight) -> Held | None:
+    def hold(self, found: cache_service_pb2.LookupResponse, flight: Flight) -> HeldClaim | None:
         """Begin to renew a claim that a lookup gave; None where it cannot be renewed."""
         life_s = found.claim_lifetime.ToMicroseconds() / _MICROSECONDS if found.claim_id else 0.0
         if not life_s:
             return None
-        held = Held(
+        held = HeldClaim(
             key=found.key,
             id=found.claim_id,
             life_s=life_s,
@@ -93,7 +93,7 @@ class Renewals:
             self._set_timer(held.due_s)
         return held
 
-    def let_go(self, held: Held) -> None:
+    def let_go(self, held: HeldClaim) -> None:
         """Renew a claim no more."""
         self._held.pop(held, None)
 
@@ -118,7 +118,7 @@ class Renewals:
             self._renewing.cancel()
             await asyncio.wait((self._renewing,))
 
-    async def _renew(self, batch: Sequence[Held]) -> None:
+    async def _renew(self, batch: Sequence[HeldClaim]) -> None:
         now_s = self._clock.monotonic_s()
         claims = [cache_service_pb2.Claim(key=held.key, id=held.id) for held in batch]
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from services.edge.pipeline.attempts import Call
     from services.edge.pipeline.exchange import Exchange, Paid, Progress
 
-__all__ = ["Reservation", "Reservations", "limits_told", "still_told"]
+__all__ = ["Reservation", "Reservations", "limits_told"]
 
 _BATCH: Final = 256
 # Trying again does not help.
@@ -129,7 +129,7 @@ class Reservations:
         except asyncio.CancelledError:
             self._settle(reservation, tokens=0, nano_usd=0)
             raise
-        progress.limits = still_told(progress.limits if progress.counted else (), answer.limits)
+        progress.limits = _still_told(progress.limits if progress.counted else (), answer.limits)
         progress.counted = True
         progress.reservation = reservation if answer.reserved else None
 
@@ -322,7 +322,7 @@ def _sums(spent: Sequence[Paid]) -> tuple[int, int | None]:
     return tokens, counted if len(costs) == len(spent) else None
 
 
-def still_told(
+def _still_told(
     before: Iterable[router_service_pb2.LimitState], now: Iterable[router_service_pb2.LimitState]
 ) -> list[router_service_pb2.LimitState]:
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.edge.pipeline.exchange import Progress
     from services.edge.pipeline.flight import Flight
     from services.edge.pipeline.relay import Failed
-    from services.edge.pipeline.renewals import Held
+    from services.edge.pipeline.renewals import HeldClaim
 
 __all__ = ["Running", "break_off", "is_of_another", "note_gone", "note_shared", "note_step", "step_of"]
 
@@ -51,7 +51,7 @@ class Running:
         ended_at: The step that it ended with, once it is over: its request may go on with other steps then.
         good: Whether it brought a whole answer.
         holds: Whether the cache holds a claim for it, which is to be given back.
-        held: That claim, where it is renewed.
+        held_claim: That claim, where it is renewed.
         task: What makes it.
         end: Ends it after a while, when all its clients have gone.
     """
@@ -64,7 +64,7 @@ class Running:
     ended_at: At | None = None
     good: bool = False
     holds: bool = False
-    held: Held | None = None
+    held_claim: HeldClaim | None = None
     task: asyncio.Task[None] | None = None
     end: asyncio.TimerHandle | None = None
 

@@ -160,14 +160,14 @@ class Sharing:
         """Have the call fetch what the cache told us to, and the claim last while it runs."""
         self._let_go(running)
         running.take_claim()
-        running.held = self._caching.renewals.hold(found, running.flight)
+        running.held_claim = self._caching.renewals.hold(found, running.flight)
 
     def _let_go(self, running: Running) -> None:
-        if running.held is not None:
-            self._caching.renewals.let_go(running.held)
-            if running.held.is_lost:  # to give it back would end whoever's claim there is now
+        if running.held_claim is not None:
+            self._caching.renewals.let_go(running.held_claim)
+            if running.held_claim.is_lost:  # to give it back would end whoever's claim there is now
                 running.holds = False
-            running.held = None
+            running.held_claim = None
 
     def _refresh(self, call: Call, wish: Wish, found: cache_service_pb2.LookupResponse) -> None:
         """Fetch an answer that nobody waits for."""
